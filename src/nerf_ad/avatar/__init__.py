@@ -1,0 +1,1 @@
+"""The trained person, as a folder that explains itself."""

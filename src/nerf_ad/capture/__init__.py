@@ -1,0 +1,1 @@
+"""A video of one person becomes a dataset, step by step."""

@@ -1,0 +1,1 @@
+"""The ground floor: configs, errors, events, files, devices, third-party weights. Knows nothing of faces."""

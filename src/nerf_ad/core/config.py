@@ -1,0 +1,53 @@
+"""A set of choices: frozen, strict, and plain TOML on disk."""
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Any, Self
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from nerf_ad.core.errors import FormatError
+from nerf_ad.core.files import write_text
+
+
+class Config(BaseModel):
+    """A set of choices that is fixed before the work starts."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+    @classmethod
+    def from_toml(cls, path: Path) -> Self:
+        """Read and validate a TOML file.
+
+        Raises:
+            FormatError: the file is missing, is not TOML or does not fit the model; names the first fault.
+        """
+        try:
+            raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise FormatError(f"{path} is missing") from None
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise FormatError(f"{path} cannot be read: {error}") from error
+        return cls.from_mapping(raw, source=str(path))
+
+    @classmethod
+    def from_mapping(cls, raw: dict[str, Any], *, source: str) -> Self:
+        """Validate plain data; ``source`` names where it came from in the error."""
+        try:
+            return cls.model_validate_json(json.dumps(raw))
+        except ValidationError as error:
+            fault = error.errors()[0]
+            where = ".".join(str(part) for part in fault["loc"]) or "the whole"
+            raise FormatError(f"{source}: {where}: {fault['msg'].lower()}") from error
+
+    def to_toml(self) -> str:
+        """This value as TOML text; ``None`` fields are left out."""
+        return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
+
+    def save_toml(self, path: Path) -> None:
+        """Write atomically."""
+        write_text(path, self.to_toml())

@@ -1,0 +1,1 @@
+"""The folder that capture writes and training reads."""

@@ -1,0 +1,254 @@
+"""Dataset: open a folder that capture wrote, and read it piece by piece."""
+
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+from jaxtyping import Bool, Float, UInt8
+from pydantic import Field
+
+from nerf_ad.core.config import Config
+from nerf_ad.core.errors import FormatError
+from nerf_ad.core.files import read_json, read_npz
+from nerf_ad.dataset.layout import FORMAT, Layout
+from nerf_ad.media.images import read_image
+
+
+class Source(Config):
+    """The video that a dataset was made from."""
+
+    name: str
+    """File name, without its folder."""
+    sha256: str
+    """Hex digest of the file."""
+    width: int
+    """Pixels, as displayed (after rotation)."""
+    height: int
+    """Pixels, as displayed."""
+    fps: float
+    """Average frame rate of the file."""
+    seconds: float
+    """Length of its video."""
+    crop: tuple[int, int, int] | None = Field(default=None, strict=False)
+    """Left, top, side of the square that was cut out, in source pixels; absent if the whole frame was kept."""
+
+
+class StepRecord(Config):
+    """That a capture step was done, and with what."""
+
+    version: int
+    """Version of the step's code."""
+    inputs: str
+    """Hash of its inputs and settings; another hash makes it run again."""
+    extractor: str = ""
+    """Which extractor made its arrays, such as ``mediapipe-face-landmarker:64184e229b26``."""
+    finished_at: str
+    """ISO time, UTC."""
+    seconds: float
+    """How long it took."""
+
+
+class DatasetManifest(Config):
+    """``dataset.toml``."""
+
+    format: int = FORMAT
+    """Version of the folder format."""
+    source: Source
+    """The video."""
+    fps: int = 25
+    """Frames per second of the dataset."""
+    size: int
+    """Width and height of every frame in pixels."""
+    num_frames: int
+    """How many frames."""
+    shots: tuple[int, ...] = Field(default=(0,), strict=False)
+    """First frame of every shot, ascending, beginning with 0."""
+    steps: dict[str, StepRecord] = {}
+    """What capture has done."""
+
+
+class Tracking(NamedTuple):
+    """Head pose as a moving camera before a resting head."""
+
+    camera_to_world: Float[np.ndarray, "frames 4 4"]
+    """Metres, OpenGL axes; the head rests at the origin of the world."""
+    intrinsics: Float[np.ndarray, "4"]
+    """fx, fy, cx, cy in pixels of the dataset's frames."""
+    head_points: Float[np.ndarray, "points 3"]
+    """The rigid head shape, metres, world axes (x to the person's left, y up, z out of the face)."""
+    point_indices: np.ndarray[Any, Any]
+    """Which of the 478 landmarks the rigid points are."""
+    reprojection_error: Float[np.ndarray, "frames"]
+    """Median distance of the rigid points from their landmarks, in pixels."""
+
+
+class LandmarkTrack(NamedTuple):
+    """Landmarks over the clip."""
+
+    points: Float[np.ndarray, "frames 478 3"]
+    """x right, y down in pixels, z in the same scale (smaller is nearer)."""
+    confidence: Float[np.ndarray, "frames"]
+    """0 where no face was found and the points were filled in."""
+    blendshapes: Float[np.ndarray, "frames 52"]
+    """ARKit-style scores in [0, 1]."""
+
+
+class ActionUnits(NamedTuple):
+    """Facial action units over the clip."""
+
+    intensity: Float[np.ndarray, "frames units"]
+    """In [0, 1], the person's neutral subtracted."""
+    presence: Bool[np.ndarray, "frames units"]
+    """Intensity at or above the threshold."""
+    names: tuple[str, ...]
+    """Such as ``AU25``."""
+    sources: tuple[str, ...]
+    """Where each came from: a blendshape or a geometric quantity."""
+
+    def channel(self, name: str) -> Float[np.ndarray, "frames"]:
+        """Intensity of one action unit."""
+        if name not in self.names:
+            message = f"the dataset has no {name}"
+            raise FormatError(message, hint="run nerf-ad capture again; it continues where it stopped")
+        return self.intensity[:, self.names.index(name)]
+
+
+class SpeechTrack(NamedTuple):
+    """Speech features of the whole clip."""
+
+    features: Float[np.ndarray, "steps channels"]
+    """One row per step."""
+    rate_hz: float
+    """Steps per second."""
+    encoder: str
+    """Id of the encoder that made them."""
+
+
+class Split(NamedTuple):
+    """Which frames train and which are held out (the last 1/11, never shuffled)."""
+
+    train: range
+    test: range
+
+
+class Dataset:
+    """A captured clip. Arrays are read when asked for; frames one at a time."""
+
+    def __init__(self, root: Path, manifest: DatasetManifest) -> None:
+        self.root = root
+        self.manifest = manifest
+        self.layout = Layout(root)
+
+    @classmethod
+    def open(cls, root: str | Path) -> Self:
+        """Open a finished dataset.
+
+        Raises:
+            FormatError: not a dataset, of another format version, or unfinished.
+        """
+        root = Path(root)
+        layout = Layout(root)
+        hint = "make one with: nerf-ad capture VIDEO DATASET"
+        if not layout.manifest.is_file():
+            raise FormatError(f"{root} is not a dataset: it has no {layout.manifest.name}", hint=hint)
+        manifest = read_manifest(layout)
+        needed = (layout.tracking, layout.landmarks, layout.action_units, layout.split, layout.background)
+        for path in needed:
+            if not path.is_file():
+                raise FormatError(
+                    f"{root} is unfinished: it has no {path.name}",
+                    hint="run nerf-ad capture again; it continues where it stopped",
+                )
+        return cls(root, manifest)
+
+    @property
+    def num_frames(self) -> int:
+        """Frames in the clip."""
+        return self.manifest.num_frames
+
+    @property
+    def size(self) -> int:
+        """Width and height in pixels."""
+        return self.manifest.size
+
+    def frame(self, index: int) -> UInt8[np.ndarray, "height width 3"]:
+        """The picture."""
+        return read_image(self.layout.frame(index))
+
+    def labels(self, index: int) -> UInt8[np.ndarray, "height width"]:
+        """The part of every pixel (``nerf_ad.face.parsing.Part``)."""
+        return read_image(self.layout.labels(index), mode="P")
+
+    def torso(self, index: int) -> UInt8[np.ndarray, "height width 4"]:
+        """The picture without its head, alpha where neck and torso are."""
+        return read_image(self.layout.torso_image(index), mode="RGBA")
+
+    def background(self) -> UInt8[np.ndarray, "height width 3"]:
+        """The clean plate."""
+        return read_image(self.layout.background)
+
+    def tracking(self) -> Tracking:
+        """Poses and intrinsics."""
+        return Tracking(**_fields(read_npz(self.layout.tracking), Tracking._fields, self.layout.tracking))
+
+    def landmarks(self) -> LandmarkTrack:
+        """Landmarks and blendshapes."""
+        arrays = read_npz(self.layout.landmarks)
+        return LandmarkTrack(**_fields(arrays, LandmarkTrack._fields, self.layout.landmarks))
+
+    def action_units(self) -> ActionUnits:
+        """Action units with their names and sources."""
+        arrays = _fields(read_npz(self.layout.action_units), ActionUnits._fields, self.layout.action_units)
+        names, sources = (tuple(str(item) for item in arrays[key]) for key in ("names", "sources"))
+        return ActionUnits(arrays["intensity"], arrays["presence"], names, sources)
+
+    def speech_names(self) -> list[str]:
+        """Encoders whose features are there."""
+        return sorted(path.stem for path in self.layout.speech.glob("*.npz"))
+
+    def speech(self, name: str) -> SpeechTrack:
+        """Speech features of one encoder."""
+        path = self.layout.speech_features(name)
+        if not path.is_file():
+            known = ", ".join(self.speech_names()) or "none"
+            raise FormatError(
+                f"{self.root} has no {name} speech features (it has: {known})", hint="run nerf-ad capture again"
+            )
+        arrays = _fields(read_npz(path), SpeechTrack._fields, path)
+        return SpeechTrack(arrays["features"], float(arrays["rate_hz"]), str(arrays["encoder"]))
+
+    def split(self) -> Split:
+        """Training and held-out frames."""
+        raw = read_json(self.layout.split)
+        try:
+            return Split(range(*raw["train"]), range(*raw["test"]))
+        except (KeyError, TypeError) as error:
+            raise FormatError(f"{self.layout.split} is damaged: {error}") from error
+
+
+def read_manifest(layout: Layout) -> DatasetManifest:
+    """Read ``dataset.toml``, refusing other format versions in one sentence.
+
+    Raises:
+        FormatError: unreadable, or of another format version.
+    """
+    import tomllib
+
+    try:
+        raw = tomllib.loads(layout.manifest.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise FormatError(f"{layout.manifest} cannot be read: {error}") from error
+    found = raw.get("format")
+    if found != FORMAT:
+        raise FormatError(
+            f"{layout.root} has dataset format {found}, this nerf-ad reads format {FORMAT}",
+            hint="capture the video again into a new folder",
+        )
+    return DatasetManifest.from_mapping(raw, source=str(layout.manifest))
+
+
+def _fields(arrays: dict[str, Any], names: tuple[str, ...], path: Path) -> dict[str, Any]:
+    missing = [name for name in names if name not in arrays]
+    if missing:
+        raise FormatError(f"{path} has no {missing[0]}", hint="run nerf-ad capture again")
+    return {name: arrays[name] for name in names}

@@ -1,0 +1,1 @@
+"""An avatar against held-out frames."""

@@ -1,0 +1,1 @@
+"""Estimators on pixels of a face."""

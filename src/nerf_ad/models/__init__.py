@@ -1,0 +1,1 @@
+"""Networks: no files, no loops."""

@@ -1,0 +1,1 @@
+"""An avatar and audio become frames."""

@@ -1,0 +1,1 @@
+"""The mathematics of volume rendering, as pure functions."""

@@ -3,13 +3,16 @@
 import json
 import tomllib
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, TypeVar
 
 import tomli_w
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from nerf_ad.core.errors import FormatError
 from nerf_ad.core.files import write_text
+
+ConfigT = TypeVar("ConfigT", bound="Config")
+"""Instead of ``Self``, which the run-time type check in tests cannot resolve on a single method."""
 
 
 class Config(BaseModel):
@@ -20,7 +23,7 @@ class Config(BaseModel):
     )
 
     @classmethod
-    def from_toml(cls, path: Path) -> Self:
+    def from_toml(cls: type[ConfigT], path: Path) -> ConfigT:
         """Read and validate a TOML file.
 
         Raises:
@@ -35,7 +38,7 @@ class Config(BaseModel):
         return cls.from_mapping(raw, source=str(path))
 
     @classmethod
-    def from_mapping(cls, raw: dict[str, Any], *, source: str) -> Self:
+    def from_mapping(cls: type[ConfigT], raw: dict[str, Any], *, source: str) -> ConfigT:
         """Validate plain data; ``source`` names where it came from in the error."""
         try:
             return cls.model_validate_json(json.dumps(raw))

@@ -14,7 +14,7 @@ import numpy as np
 
 from nerf_ad.core.errors import BadInputError, FormatError, NerfAdError
 
-Arrays = dict[str, np.ndarray[Any, Any]]
+Arrays = dict[str, np.ndarray[Any, np.dtype[Any]]]
 
 
 @contextlib.contextmanager
@@ -87,7 +87,7 @@ def read_json(path: Path) -> Any:  # noqa: ANN401 - any JSON value
         raise FormatError(f"{path} is not readable JSON: {error}") from error
 
 
-def write_npz(path: Path, arrays: Mapping[str, np.ndarray[Any, Any]]) -> None:
+def write_npz(path: Path, arrays: Mapping[str, np.ndarray[Any, np.dtype[Any]]]) -> None:
     """Write named arrays atomically; object arrays (which would need pickle) are refused."""
     for name, array in arrays.items():
         if array.dtype.hasobject:

@@ -132,7 +132,7 @@ class _Collector:
         samples = self._buffer[: self._filled]
         return Waveform(_within_one(samples), self.rate)
 
-    def _store(self, piece: np.ndarray[Any, Any]) -> None:
+    def _store(self, piece: np.ndarray[Any, np.dtype[Any]]) -> None:
         needed = self._filled + len(piece)
         if needed > len(self._buffer):
             self._buffer.resize(max(needed, len(self._buffer) * 3 // 2), refcheck=False)

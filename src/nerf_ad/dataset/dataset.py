@@ -1,10 +1,10 @@
 """Dataset: open a folder that capture wrote, and read it piece by piece."""
 
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from pydantic import Field
 
 from nerf_ad.core.config import Config
@@ -63,8 +63,16 @@ class DatasetManifest(Config):
     """How many frames."""
     shots: tuple[int, ...] = Field(default=(0,), strict=False)
     """First frame of every shot, ascending, beginning with 0."""
+    av_offset_ms: float | None = None
+    """How much later the sound is than the lips, in milliseconds; absent where it could not be measured."""
+    reprojection_error: float | None = None
+    """Median distance of the rigid head points from their landmarks, in pixels."""
+    jitter: float | None = None
+    """How much the head trembles from frame to frame, in pixels."""
     steps: dict[str, StepRecord] = {}
     """What capture has done."""
+    started: dict[str, str] = {}
+    """Steps begun and not finished, with the hash of their inputs; their files so far are kept."""
 
 
 class Tracking(NamedTuple):
@@ -76,7 +84,7 @@ class Tracking(NamedTuple):
     """fx, fy, cx, cy in pixels of the dataset's frames."""
     head_points: Float[np.ndarray, "points 3"]
     """The rigid head shape, metres, world axes (x to the person's left, y up, z out of the face)."""
-    point_indices: np.ndarray[Any, Any]
+    point_indices: Int[np.ndarray, "points"]
     """Which of the 478 landmarks the rigid points are."""
     reprojection_error: Float[np.ndarray, "frames"]
     """Median distance of the rigid points from their landmarks, in pixels."""
@@ -140,7 +148,7 @@ class Dataset:
         self.layout = Layout(root)
 
     @classmethod
-    def open(cls, root: str | Path) -> Self:
+    def open(cls, root: str | Path) -> "Dataset":
         """Open a finished dataset.
 
         Raises:
@@ -212,7 +220,8 @@ class Dataset:
         if not path.is_file():
             known = ", ".join(self.speech_names()) or "none"
             raise FormatError(
-                f"{self.root} has no {name} speech features (it has: {known})", hint="run nerf-ad capture again"
+                f"{self.root} has no {name} speech features (it has: {known})",
+                hint="run nerf-ad capture again",
             )
         arrays = _fields(read_npz(path), SpeechTrack._fields, path)
         return SpeechTrack(arrays["features"], float(arrays["rate_hz"]), str(arrays["encoder"]))

@@ -1,0 +1,215 @@
+"""Avatar: load and save the trained person. Loading is strict; a missing key names its file."""
+
+from pathlib import Path
+from typing import NamedTuple, Self
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from nerf_ad.avatar.manifest import FORMAT, AvatarManifest
+from nerf_ad.core.config import Config
+from nerf_ad.core.errors import FormatError
+from nerf_ad.core.files import atomic_path, read_npz, sha256_file, write_npz
+from nerf_ad.dataset.expression import ExpressionBasis
+from nerf_ad.media.images import read_image, write_image
+from nerf_ad.models.speech_code import SpeechCode
+from nerf_ad.models.talking_head import TalkingHead
+
+
+class Motion(NamedTuple):
+    """How the person moved in the clip: the default head motion."""
+
+    camera_to_world: Float[np.ndarray, "frames 4 4"]
+    """Poses of the clip."""
+    eyes: Float[np.ndarray, "frames states"]
+    """Eye states of the same frames."""
+    shots: np.ndarray[tuple[int], np.dtype[np.int64]]
+    """First frame of every shot."""
+    train_frames: np.ndarray[tuple[int], np.dtype[np.int64]]
+    """First training frame and the one after the last."""
+
+
+class Avatar:
+    """A trained person, ready to be driven."""
+
+    def __init__(
+        self,
+        manifest: AvatarManifest,
+        head: TalkingHead,
+        speech_code: SpeechCode,
+        basis: ExpressionBasis,
+        motion: Motion,
+        root: Path,
+    ) -> None:
+        self.manifest = manifest
+        self.head = head
+        self.speech_code = speech_code
+        self.basis = basis
+        self.motion = motion
+        self.root = root
+
+    @property
+    def device(self) -> torch.device:
+        """Where the networks are."""
+        return self.head.intrinsics.device
+
+    @classmethod
+    def load(cls, root: str | Path, *, device: str | torch.device = "cpu", verify: bool = True) -> Self:
+        """Read an avatar folder.
+
+        Args:
+            root: the folder.
+            device: where to put the networks.
+            verify: compare every file with its hash first.
+
+        Raises:
+            FormatError: not an avatar, of another version, damaged, or with a missing tensor.
+        """
+        root = Path(root)
+        manifest = read_manifest(root)
+        if verify:
+            verify_files(root, manifest)
+        head = TalkingHead(manifest.head, size=manifest.size)
+        speech_code = SpeechCode(
+            manifest.speech_code, channels=manifest.speech_channels, out_dim=manifest.head.mouth_dim
+        )
+        torso = _read_weights(root / "weights" / "torso.safetensors")
+        _load(head.torso, torso, root / "weights" / "torso.safetensors")
+        rest = _read_weights(root / "weights" / "head.safetensors")
+        _load(
+            head,
+            {**rest, **{f"torso.{k}": v for k, v in torso.items()}},
+            root / "weights" / "head.safetensors",
+        )
+        _load(
+            speech_code,
+            _read_weights(root / "weights" / "speech.safetensors"),
+            root / "weights/speech.safetensors",
+        )
+        plate = read_image(root / "assets" / "background.png")
+        if plate.shape[:2] != (manifest.size, manifest.size):
+            raise FormatError(
+                f"{root / 'assets' / 'background.png'} is not {manifest.size} pixels wide and high"
+            )
+        head.background.copy_(torch.from_numpy(plate).permute(2, 0, 1).float() / 255)
+        basis = ExpressionBasis(**_arrays(root / "assets" / "expression.npz", ExpressionBasis._fields))
+        motion = Motion(**_arrays(root / "assets" / "poses.npz", Motion._fields))
+        return cls(manifest, head.eval().to(device), speech_code.eval().to(device), basis, motion, root)
+
+    def save(self) -> None:
+        """Write the folder; ``avatar.toml`` comes last, so that an avatar is whole or not there."""
+        (self.root / "weights").mkdir(parents=True, exist_ok=True)
+        state = self.head.state_dict()
+        torso = {k.removeprefix("torso."): v for k, v in state.items() if k.startswith("torso.")}
+        rest = {k: v for k, v in state.items() if not k.startswith("torso.")}
+        _write_weights(self.root / "weights" / "torso.safetensors", torso)
+        _write_weights(self.root / "weights" / "head.safetensors", rest)
+        _write_weights(self.root / "weights" / "speech.safetensors", self.speech_code.state_dict())
+        plate = (self.head.background.permute(1, 2, 0).clamp(0, 1) * 255).round().byte().cpu().numpy()
+        write_image(self.root / "assets" / "background.png", plate)
+        write_npz(self.root / "assets" / "expression.npz", self.basis._asdict())
+        write_npz(self.root / "assets" / "poses.npz", self.motion._asdict())
+        files = {
+            str(path.relative_to(self.root).as_posix()): sha256_file(path)
+            for folder in ("weights", "assets")
+            for path in sorted((self.root / folder).iterdir())
+            if not path.name.startswith(".")
+        }
+        values = {**self.manifest.model_dump(mode="json"), "files": files}
+        self.manifest = AvatarManifest.from_mapping(values, source=str(self.root / "avatar.toml"))
+        self.manifest.save_toml(self.root / "avatar.toml")
+
+
+def read_manifest(root: Path) -> AvatarManifest:
+    """Read ``avatar.toml``.
+
+    Raises:
+        FormatError: not an avatar, or of another format version.
+    """
+    path = root / "avatar.toml"
+    if not path.is_file():
+        hint = "train one with: nerf-ad train fast DATASET AVATAR"
+        if (root / "runs").is_dir():
+            hint = "its training has not finished: run nerf-ad train again; it continues where it stopped"
+        raise FormatError(f"{root} is not an avatar: it has no {path.name}", hint=hint)
+    found = _Versioned.read(path)
+    if found != FORMAT:
+        raise FormatError(
+            f"{root} has avatar format {found}, this nerf-ad reads format {FORMAT}", hint="train it again"
+        )
+    return AvatarManifest.from_toml(path)
+
+
+def verify_files(root: Path, manifest: AvatarManifest) -> None:
+    """Compare every file with the hash in the manifest.
+
+    Raises:
+        FormatError: names the first file that is missing or changed.
+    """
+    for name, digest in manifest.files.items():
+        path = root / name
+        if ".." in Path(name).parts or Path(name).is_absolute():
+            raise FormatError(f"{root / 'avatar.toml'} names a file outside the avatar: {name}")
+        if not path.is_file():
+            raise FormatError(
+                f"{root} is damaged: {name} is missing", hint="copy the avatar again, or train it again"
+            )
+        if sha256_file(path) != digest:
+            raise FormatError(
+                f"{root} is damaged: {name} has changed", hint="copy the avatar again, or train it again"
+            )
+
+
+class _Versioned(Config):
+    """Reads only the format number, so that a newer file is refused by its version and not by its keys."""
+
+    @staticmethod
+    def read(path: Path) -> object:
+        import tomllib
+
+        try:
+            return tomllib.loads(path.read_text(encoding="utf-8")).get("format")
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise FormatError(f"{path} cannot be read: {error}") from error
+
+
+def _read_weights(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except FileNotFoundError:
+        raise FormatError(f"{path} is missing", hint="copy the avatar again, or train it again") from None
+    except (SafetensorError, OSError) as error:
+        raise FormatError(
+            f"{path} is damaged: {error}", hint="copy the avatar again, or train it again"
+        ) from error
+
+
+def _write_weights(path: Path, tensors: dict[str, Tensor]) -> None:
+    with atomic_path(path) as temporary:
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, temporary)
+
+
+def _load(module: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
+    own = module.state_dict()
+    hint = "copy the avatar again, or train it again"
+    for name, tensor in own.items():
+        if name not in tensors:
+            raise FormatError(f"{path} has no tensor {name}", hint=hint)
+        if tensors[name].shape != tensor.shape:
+            raise FormatError(f"{path}: tensor {name} has the wrong shape", hint=hint)
+    unknown = sorted(set(tensors) - set(own))
+    if unknown:
+        raise FormatError(f"{path} has an unknown tensor {unknown[0]}", hint=hint)
+    module.load_state_dict(tensors)
+
+
+def _arrays(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
+    arrays = read_npz(path)
+    for name in names:
+        if name not in arrays:
+            raise FormatError(f"{path} has no array {name}", hint="copy the avatar again, or train it again")
+    return {name: arrays[name] for name in names}

@@ -1,0 +1,41 @@
+"""``nerf-ad render AVATAR AUDIO VIDEO``."""
+
+from pathlib import Path
+
+from nerf_ad.avatar.avatar import Avatar
+from nerf_ad.cli.progress import ProgressPrinter
+from nerf_ad.core.device import choose_device
+from nerf_ad.rendering.render import render_events
+
+
+def render(
+    avatar: Path,
+    audio: Path,
+    video: Path,
+    *,
+    poses: Path | None = None,
+    background: Path | None = None,
+    start: float = 0.0,
+    seconds: float | None = None,
+    device: str = "auto",
+) -> int:
+    """Let an avatar speak new audio: H.264 and AAC at 25 fps, as long as the audio.
+
+    Args:
+        avatar: folder that nerf-ad train made.
+        audio: any audio file, of any length and sample rate, mono or stereo.
+        video: the .mp4 to write.
+        poses: .npz with camera_to_world (frames 4 4) to move the head by, instead of the clip's own motion.
+        background: picture to stand before, instead of the clip's own.
+        start: where in the audio to begin, seconds.
+        seconds: how much of the audio to speak (default: all).
+        device: auto, cpu or cuda.
+    """
+    person = Avatar.load(avatar, device=choose_device(device))
+    with ProgressPrinter() as on_event:
+        events = render_events(
+            person, audio, video, poses=poses, background=background, start=start, seconds=seconds
+        )
+        for event in events:
+            on_event(event)
+    return 0

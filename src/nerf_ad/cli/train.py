@@ -1,0 +1,65 @@
+"""``nerf-ad train PRESET DATASET AVATAR``."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from nerf_ad.cli.progress import ProgressPrinter
+from nerf_ad.core.device import choose_device
+from nerf_ad.core.errors import UsageError
+from nerf_ad.dataset.dataset import Dataset
+from nerf_ad.presets import PRESETS
+from nerf_ad.training.train import TrainConfig, train_events
+
+SUMMARIES = {
+    "fast": "Fit the planes field: half an hour on a laptop's CPU, minutes on a GPU.",
+    "tiny": "Fit a very small avatar in a minute, to try things out.",
+}
+
+
+def _verb(name: str) -> Callable[..., int]:
+    preset = PRESETS[name]
+
+    def fit(
+        dataset: Path,
+        avatar: Path,
+        *,
+        minutes: float | None = None,
+        size: int | None = None,
+        device: str = "auto",
+        static: bool = False,
+        config: Annotated[TrainConfig, tyro.conf.arg(name="")] = preset,
+    ) -> int:
+        if minutes is not None and minutes <= 0:
+            raise UsageError("--minutes must be more than 0")
+        if size is not None and not 32 <= size <= 2048:
+            raise UsageError("--size must lie between 32 and 2048")
+        if static:
+            config = TrainConfig.model_validate({**config.model_dump(), "static": True})
+        opened = Dataset.open(dataset)
+        where = choose_device(device)
+        with ProgressPrinter() as on_event:
+            for event in train_events(opened, avatar, config, size=size, minutes=minutes, device=where):
+                on_event(event)
+        return 0
+
+    fit.__doc__ = f"""{SUMMARIES[name]}
+
+    Stops and saves on Ctrl-C; the same command goes on where it stopped. Progress is also written to
+    AVATAR/runs/train/events.jsonl, with previews beside it.
+
+    Args:
+        dataset: folder that nerf-ad capture made.
+        avatar: folder to make.
+        minutes: time budget of all stages together (default: the preset's numbers of steps).
+        size: width and height of the avatar's frames in pixels (default: the data set's).
+        device: auto, cpu or cuda.
+        static: train the baseline that hears nothing, for comparison.
+        config: every number of the preset.
+    """
+    return fit
+
+
+train = {name: _verb(name) for name in PRESETS}

@@ -1,0 +1,121 @@
+"""The dataset's pictures as memory maps: random pixels of any frame without decoding anything twice."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int, UInt8
+from scipy import ndimage
+
+from nerf_ad.core.events import Event, Progress
+from nerf_ad.core.files import write_json
+from nerf_ad.dataset.dataset import Dataset
+from nerf_ad.face.parsing import Part
+from nerf_ad.media.images import resize_image
+
+VERSION = 1
+"""Raised when the arrays' meaning changes."""
+
+
+class PixelCache:
+    """Frames, labels and torso pictures of a dataset at one size, on disk, mapped into memory.
+
+    The folder is a cache: it may be deleted at any time and is made again.
+    """
+
+    def __init__(self, folder: Path, *, num_frames: int, size: int) -> None:
+        self.folder = folder
+        self.size = size
+        self.num_frames = num_frames
+        self.frames = self._open("frames", (num_frames, size, size, 3))
+        self.labels = self._open("labels", (num_frames, size, size))
+        self.torso = self._open("torso", (num_frames, size, size, 4))
+        self.head_pixels: np.ndarray[Any, np.dtype[Any]] = np.load(folder / "head_pixels.npy", mmap_mode="r")
+        self.head_offsets: np.ndarray[Any, np.dtype[Any]] = np.load(folder / "head_offsets.npy")
+
+    def _open(self, name: str, shape: tuple[int, ...]) -> np.ndarray[Any, np.dtype[Any]]:
+        return np.memmap(self.folder / f"{name}.raw", np.uint8, "r", shape=shape)
+
+    def pixels_of_head(self, frame: int) -> Int[np.ndarray, "pixels"]:
+        """Flat numbers of the pixels in and just around the head of one frame."""
+        return np.asarray(self.head_pixels[self.head_offsets[frame] : self.head_offsets[frame + 1]])
+
+
+def open_pixels(dataset: Dataset, size: int) -> Iterator[Event]:
+    """Make the cache where it is missing; events on the way. Open it with ``PixelCache`` afterwards."""
+    folder = pixels_folder(dataset, size)
+    if (folder / "done.json").is_file():
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    count = dataset.num_frames
+    frames = np.memmap(folder / "frames.raw", np.uint8, "w+", shape=(count, size, size, 3))
+    labels = np.memmap(folder / "labels.raw", np.uint8, "w+", shape=(count, size, size))
+    torso = np.memmap(folder / "torso.raw", np.uint8, "w+", shape=(count, size, size, 4))
+    offsets = np.zeros(count + 1, np.int64)
+
+    def load(index: int) -> Int[np.ndarray, "pixels"]:
+        frames[index] = fit_picture(dataset.frame(index), size)
+        labels[index] = fit_labels(dataset.labels(index), size)
+        torso[index] = fit_picture(dataset.torso(index), size)
+        return around_head(labels[index])
+
+    with ThreadPoolExecutor(2) as pool, (folder / "head_pixels.raw").open("wb") as file:
+        for start in range(0, count, 32):
+            indices = range(start, min(start + 32, count))
+            for index, pixels in zip(indices, pool.map(load, indices), strict=True):
+                file.write(pixels.astype(np.int32).tobytes())
+                offsets[index + 1] = offsets[index] + len(pixels)
+            yield Progress(stage="pixels", done=indices.stop, total=count)
+    flat = np.memmap(folder / "head_pixels.raw", np.int32, "r")
+    np.save(folder / "head_pixels.npy", flat)
+    del flat
+    (folder / "head_pixels.raw").unlink()
+    np.save(folder / "head_offsets.npy", offsets)
+    for array in (frames, labels, torso):
+        array.flush()
+    write_json(folder / "done.json", {"version": VERSION, "frames": count, "size": size})
+
+
+def pixels_folder(dataset: Dataset, size: int) -> Path:
+    """Where the cache lies; another capture or size is another folder."""
+    steps = {name: step.inputs for name, step in dataset.manifest.steps.items()}
+    key = json.dumps([VERSION, dataset.manifest.source.sha256, size, steps], sort_keys=True)
+    return dataset.root / "cache" / f"{size}-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
+
+
+def fit_picture(
+    picture: UInt8[np.ndarray, "height width channels"], size: int
+) -> UInt8[np.ndarray, "size size channels"]:
+    """Resize only where the size differs."""
+    return picture if picture.shape[0] == size else resize_image(picture, (size, size))
+
+
+def fit_labels(labels: UInt8[np.ndarray, "height width"], size: int) -> UInt8[np.ndarray, "size size"]:
+    """Resize labels by the nearest neighbour."""
+    if labels.shape[0] == size:
+        return labels
+    index = ((np.arange(size) + 0.5) * labels.shape[0] / size).astype(int)
+    return labels[np.ix_(index, index)]
+
+
+def around_head(labels: UInt8[np.ndarray, "size size"]) -> Int[np.ndarray, "pixels"]:
+    """Pixels of the head and a rim of 4 % of the picture around it, where emptiness must be learned."""
+    rim = max(2, round(0.04 * labels.shape[0]))
+    distance = ndimage.distance_transform_cdt(labels != Part.HEAD, metric="chessboard")
+    return np.flatnonzero((distance >= 0) & (distance <= rim))
+
+
+def boxes_around(
+    points: Float[np.ndarray, "frames points 2"], *, margin: float, size: int
+) -> Int[np.ndarray, "frames 4"]:
+    """Left, top, right, bottom around points in pixels, widened by ``margin`` of their own extent."""
+    low, high = points.min(axis=1), points.max(axis=1)
+    widen = margin * (high - low).max(axis=1, keepdims=True)
+    box = np.concatenate([np.floor(low - widen), np.ceil(high + widen)], axis=1)
+    return np.clip(box, 0, size).astype(np.int64)

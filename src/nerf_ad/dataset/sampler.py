@@ -1,0 +1,116 @@
+"""Which rays a step sees: the head everywhere, more of the mouth and the eyes."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+from pydantic import Field
+
+from nerf_ad.core.config import Config
+from nerf_ad.dataset.pixels import PixelCache
+from nerf_ad.face.parsing import Part
+
+
+class RaySamplingConfig(Config):
+    """How a step's rays are spread."""
+
+    num_rays: int = Field(default=2048, ge=64)
+    """Rays per step (performance.md section 6)."""
+    num_frames: int = Field(default=16, ge=1)
+    """Frames that they come from."""
+    mouth_share: float = Field(default=0.25, ge=0, le=1)
+    """Part of the rays in the box around the mouth (ours)."""
+    eye_share: float = Field(default=0.1, ge=0, le=1)
+    """Part of the rays in the box around the eyes (ours)."""
+
+
+class RayBatch(NamedTuple):
+    """One step's rays with their truth."""
+
+    frames: Int[np.ndarray, "batch"]
+    """Frames of the clip."""
+    slot: Int[np.ndarray, "rays"]
+    """Which entry of ``frames`` each ray belongs to."""
+    pixels: Float[np.ndarray, "rays 2"]
+    """Pixel centres (u, v)."""
+    rgb: Float[np.ndarray, "rays 3"]
+    """The recording, in [0, 1]."""
+    behind: Float[np.ndarray, "rays 3"]
+    """Torso over background, in [0, 1]."""
+    head: Float[np.ndarray, "rays"]
+    """1 where the parsing says head."""
+    certain: Float[np.ndarray, "rays"]
+    """0 within two pixels of the head's edge, where the parsing is not to be believed."""
+
+
+class RaySampler:
+    """Draws rays from the training frames."""
+
+    def __init__(
+        self,
+        config: RaySamplingConfig,
+        cache: PixelCache,
+        background: Float[np.ndarray, "size size 3"],
+        *,
+        train: range,
+        mouth_boxes: Int[np.ndarray, "frames 4"],
+        eye_boxes: Int[np.ndarray, "frames 4"],
+        generator: np.random.Generator,
+    ) -> None:
+        self.config = config
+        self.cache = cache
+        self.background = background.reshape(-1, 3)
+        self.train = train
+        self.boxes = (mouth_boxes, eye_boxes)
+        self.generator = generator
+
+    def draw(self) -> RayBatch:
+        """One step's rays."""
+        config, draw = self.config, self.generator
+        chosen = draw.choice(
+            len(self.train), size=config.num_frames, replace=len(self.train) < config.num_frames
+        )
+        frames = np.sort(chosen + self.train.start)
+        per_frame = config.num_rays // config.num_frames
+        num_mouth, num_eyes = (int(per_frame * share) for share in (config.mouth_share, config.eye_share))
+        flat = np.concatenate(
+            [self._pixels(int(frame), per_frame, (num_mouth, num_eyes)) for frame in frames]
+        )
+        slot = np.repeat(np.arange(config.num_frames), per_frame)
+        return self.read(frames, slot, flat)
+
+    def read(
+        self, frames: Int[np.ndarray, "batch"], slot: Int[np.ndarray, "rays"], flat: Int[np.ndarray, "rays"]
+    ) -> RayBatch:
+        """The truth at given pixels (flat numbers) of given frames."""
+        size = self.cache.size
+        row, column = np.divmod(flat, size)
+        which = frames[slot]
+        rgb = self.cache.frames[which, row, column].astype(np.float32) / 255
+        torso = self.cache.torso[which, row, column].astype(np.float32) / 255
+        behind = torso[:, :3] * torso[:, 3:] + (1 - torso[:, 3:]) * self.background[flat]
+        labels = [
+            self.cache.labels[which, np.clip(row + down, 0, size - 1), np.clip(column + right, 0, size - 1)]
+            for down, right in ((0, 0), (-2, 0), (2, 0), (0, -2), (0, 2))
+        ]
+        heads = [label == Part.HEAD for label in labels]
+        certain = np.logical_and.reduce([head == heads[0] for head in heads])
+        pixels = np.stack([column, row], axis=-1).astype(np.float32) + 0.5
+        return RayBatch(
+            frames, slot, pixels, rgb, behind, heads[0].astype(np.float32), certain.astype(np.float32)
+        )
+
+    def _pixels(self, frame: int, count: int, in_boxes: tuple[int, int]) -> np.ndarray[Any, np.dtype[Any]]:
+        parts = []
+        for boxes, number in zip(self.boxes, in_boxes, strict=True):
+            left, top, right, bottom = boxes[frame]
+            if right > left and bottom > top and number:
+                rows = self.generator.integers(top, bottom, number)
+                parts.append(rows * self.cache.size + self.generator.integers(left, right, number))
+        pool = self.cache.pixels_of_head(frame)
+        rest = count - sum(len(part) for part in parts)
+        if len(pool):
+            parts.append(pool[self.generator.integers(0, len(pool), rest)].astype(np.int64))
+        else:
+            parts.append(self.generator.integers(0, self.cache.size**2, rest))
+        return np.concatenate(parts)

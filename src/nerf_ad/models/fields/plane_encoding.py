@@ -1,0 +1,42 @@
+"""Dense multi-resolution planes: three 2D grids per level, read bilinearly with plain PyTorch.
+
+Tables are kept as ``[3 planes x 2 halves, features / 2, r, r]`` so that ``grid_sample``, which threads only
+over its batch dimension on the CPU, uses all cores (performance.md section 3c). Everything is
+feature-major (features x samples), so that levels join without a copy and matrix products stay contiguous.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+PLANES = ((0, 1), (1, 2), (0, 2))
+"""Axes of the three planes."""
+
+
+class PlaneEncoding(nn.Module):
+    """Features of points in the unit cube [-1, 1]^3."""
+
+    def __init__(self, resolutions: Sequence[int], num_features: int) -> None:
+        super().__init__()
+        if num_features % 2:
+            message = "num_features must be even"
+            raise ValueError(message)
+        self.levels = nn.ParameterList(
+            nn.Parameter(torch.empty(2 * len(PLANES), num_features // 2, r, r).uniform_(-1e-2, 1e-2))
+            for r in resolutions
+        )
+        self.out_dim = len(PLANES) * num_features * len(resolutions)
+
+    def forward(self, points: Float[Tensor, "samples 3"]) -> Float[Tensor, "features samples"]:
+        """Encode; points outside the cube read the border."""
+        grids = torch.stack([points[:, axes] for axes in PLANES for _ in range(2)]).unsqueeze(2)
+        read = [
+            F.grid_sample(
+                table, grids.to(table.dtype), mode="bilinear", padding_mode="border", align_corners=True
+            )
+            for table in self.levels
+        ]
+        return torch.cat([level.flatten(0, 1).squeeze(-1) for level in read])

@@ -1,0 +1,73 @@
+"""The fast field: planes in front of a small network, conditioned where the face moves."""
+
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from nerf_ad.core.config import Config
+from nerf_ad.models.fields.plane_encoding import PlaneEncoding
+
+
+class PlaneFieldConfig(Config):
+    """A conditional radiance field on dense planes: the fast one."""
+
+    kind: Literal["planes"] = "planes"
+    """Which field this is."""
+    resolutions: tuple[int, ...] = Field(default=(32, 64, 128, 256), strict=False)
+    """Cells along each side of each plane level (performance.md section 9)."""
+    num_features: int = Field(default=8, ge=2)
+    """Features per plane and level (performance.md section 9)."""
+    hidden_dim: int = Field(default=64, ge=8)
+    """Width of both networks (RAD-NeRF's code)."""
+
+
+class Radiance(torch.nn.Module):
+    """Density and colour of samples; feature-major throughout."""
+
+    def __init__(self, config: PlaneFieldConfig, *, condition_dim: int) -> None:
+        super().__init__()
+        self.encoding = PlaneEncoding(config.resolutions, config.num_features)
+        width = config.hidden_dim
+        self.trunk_in = nn.Linear(self.encoding.out_dim + condition_dim, width)
+        self.trunk_out = nn.Linear(width, 1 + width)
+        self.colour_in = nn.Linear(width + condition_dim, width)
+        self.colour_ray = nn.Linear(3, width, bias=False)
+        self.colour_out = nn.Linear(width, 3)
+
+    def forward(
+        self,
+        points: Float[Tensor, "samples 3"],
+        condition: Float[Tensor, "units samples"],
+        directions: Float[Tensor, "rays 3"],
+    ) -> tuple[Float[Tensor, "samples"], Float[Tensor, "3 samples"]]:
+        """Evaluate the field.
+
+        Args:
+            points: in [-1, 1]^3.
+            condition: the frame's condition, already weighted by where each sample is.
+            directions: unit view direction per ray; samples are ray-major, an equal number per ray.
+
+        Returns:
+            density per march step (at least 0) and colour in [0, 1].
+        """
+        features = torch.cat([self.encoding(points), condition.to(points.dtype)])
+        hidden = F.relu(_apply(self.trunk_in, features))
+        trunk = _apply(self.trunk_out, hidden)
+        density = torch.exp(trunk[0].float().clamp(max=8.0) - 1.0)
+        ray = self.colour_ray(directions).T.unsqueeze(-1)
+        num_rays = directions.shape[0]
+        colour = _apply(self.colour_in, torch.cat([F.relu(trunk[1:]), condition.to(trunk.dtype)]))
+        colour = F.relu(colour.view(-1, num_rays, points.shape[0] // num_rays) + ray).flatten(1)
+        rgb = torch.sigmoid(_apply(self.colour_out, colour).float())
+        return density, rgb
+
+
+def _apply(layer: nn.Linear, features: Float[Tensor, "inputs samples"]) -> Float[Tensor, "outputs samples"]:
+    """A linear layer on feature-major input."""
+    if torch.is_autocast_enabled(features.device.type):
+        return layer.weight @ features + layer.bias.unsqueeze(-1).to(features.dtype)
+    return torch.addmm(layer.bias.unsqueeze(-1), layer.weight, features)

@@ -1,0 +1,208 @@
+"""One frame from condition and pose: head over torso over background. The one path that renders."""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from pydantic import Field
+from torch import Tensor, nn
+
+from nerf_ad.core.config import Config
+from nerf_ad.geometry.rays import pixel_rays
+from nerf_ad.models.fields.planes import PlaneFieldConfig, Radiance
+from nerf_ad.models.fields.torso import TorsoConfig, TorsoField
+from nerf_ad.volume.compositing import composite, over
+from nerf_ad.volume.occupancy import OccupancyGrid
+from nerf_ad.volume.sampling import march
+
+POSE_DIM = 12
+"""Entries of ``TalkingHead.pose_code``."""
+
+
+class TalkingHeadConfig(Config):
+    """What a talking head is built from."""
+
+    field: PlaneFieldConfig = PlaneFieldConfig()
+    """The head's radiance field."""
+    torso: TorsoConfig = TorsoConfig()
+    """The picture below it."""
+    grid_resolution: int = Field(default=64, ge=8)
+    """Cells along each side of the occupancy grid (performance.md section 6)."""
+    num_steps: int = Field(default=80, ge=8)
+    """March steps through the whole depth of the box."""
+    num_samples: int = Field(default=16, ge=1)
+    """Samples kept per ray (ER-NeRF's code: at most 16)."""
+    mouth_dim: int = Field(default=12, ge=1)
+    """Numbers that describe the mouth."""
+    eye_dim: int = Field(default=5, ge=1)
+    """Numbers that describe the eyes."""
+
+
+class Condition(NamedTuple):
+    """What a frame is conditioned on."""
+
+    mouth: Float[Tensor, "batch mouth"]
+    """Mouth code, about unit variance; 0 is the clip's average mouth."""
+    eyes: Float[Tensor, "batch eyes"]
+    """Eye state, about unit variance."""
+
+
+class HeadRays(NamedTuple):
+    """What the head's field answers for a bundle of rays."""
+
+    rgb: Float[Tensor, "rays 3"]
+    """Premultiplied colour."""
+    opacity: Float[Tensor, "rays"]
+    """In [0, 1]."""
+    points: Float[Tensor, "samples 3"]
+    """Where it was sampled (ray-major)."""
+    weights: Float[Tensor, "samples"]
+    """Contribution of each sample."""
+
+
+class TalkingHead(nn.Module):
+    """Head field, torso and background of one person."""
+
+    background: Tensor
+    intrinsics: Tensor
+    mouth_centre: Tensor
+    eye_centre: Tensor
+    mouth_extent: Tensor
+    eye_extent: Tensor
+    pose_mean: Tensor
+    pose_scale: Tensor
+
+    def __init__(self, config: TalkingHeadConfig, *, size: int) -> None:
+        super().__init__()
+        self.config = config
+        self.size = size
+        self.field = Radiance(config.field, condition_dim=config.mouth_dim + config.eye_dim)
+        self.grid = OccupancyGrid(config.grid_resolution)
+        self.torso = TorsoField(config.torso, size=size, pose_dim=POSE_DIM)
+        self.register_buffer("background", torch.zeros(3, size, size), persistent=False)
+        self.register_buffer("intrinsics", torch.ones(4))
+        for part in ("mouth", "eye"):
+            self.register_buffer(f"{part}_centre", torch.zeros(3))
+            self.register_buffer(f"{part}_extent", torch.ones(3))
+        self.register_buffer("pose_mean", torch.zeros(POSE_DIM))
+        self.register_buffer("pose_scale", torch.ones(POSE_DIM))
+
+    @property
+    def step(self) -> float:
+        """March step in metres of depth."""
+        return float((self.grid.high - self.grid.low).norm()) / self.config.num_steps
+
+    def head(
+        self,
+        pixels: Float[Tensor, "rays 2"],
+        frames: Int[Tensor, "rays"],
+        camera_to_world: Float[Tensor, "batch 4 4"],
+        condition: Condition,
+        *,
+        jitter: Float[Tensor, "rays"] | None = None,
+        num_samples: int | None = None,
+    ) -> HeadRays:
+        """March rays through the head's field.
+
+        Args:
+            pixels: positions in the picture, pixel centres at +0.5.
+            frames: which of the batch's frames each ray belongs to.
+            camera_to_world: pose of each frame.
+            condition: condition of each frame.
+            jitter: see ``march``.
+            num_samples: samples kept per ray, the config's where absent.
+        """
+        rays = pixel_rays(pixels, camera_to_world[frames], self.intrinsics)
+        count = num_samples or self.config.num_samples
+        samples = march(
+            rays.origins.detach(),
+            rays.directions.detach(),
+            self.grid,
+            step=self.step,
+            num_steps=self.config.num_steps,
+            num_samples=count,
+            jitter=jitter,
+        )
+        points = (
+            rays.origins.unsqueeze(1) + samples.depth.unsqueeze(-1) * rays.directions.unsqueeze(1)
+        ).reshape(-1, 3)
+        unit = (points - self.grid.low) * (2.0 / (self.grid.high - self.grid.low)) - 1.0
+        directions = torch.nn.functional.normalize(rays.directions, dim=-1)
+        where = self.local(points.detach(), condition, frames.repeat_interleave(count))
+        density, rgb = self.field(unit, where, directions)
+        result = composite(density.view(-1, count), rgb.view(3, -1, count), samples.lengths)
+        return HeadRays(result.rgb, result.opacity, points.detach(), result.weights.detach().reshape(-1))
+
+    def local(
+        self, points: Float[Tensor, "samples 3"], condition: Condition, frames: Int[Tensor, "samples"]
+    ) -> Float[Tensor, "units samples"]:
+        """The condition as each sample feels it: the mouth's code around the mouth, the eyes' around the eyes.
+
+        Disentanglement by place: what speech moves cannot make the forehead flicker. Smooth windows that are
+        1 inside the region and fall to 0 over one more extent (ours; NeRF-AD learns its mask, see the paper
+        preset).
+        """
+        mouth = region_weight(points, self.mouth_centre, self.mouth_extent)
+        eyes = region_weight(points, self.eye_centre, self.eye_extent)
+        return torch.cat([condition.mouth.T[:, frames] * mouth, condition.eyes.T[:, frames] * eyes])
+
+    def pose_code(self, camera_to_world: Float[Tensor, "batch 4 4"]) -> Float[Tensor, "batch pose"]:
+        """The head's pose as the camera sees it, normalised over the clip: rotation rows and position."""
+        world_to_camera = torch.linalg.inv(camera_to_world)
+        raw = world_to_camera[:, :3].flatten(1)
+        return (raw - self.pose_mean) / self.pose_scale
+
+    def behind(self, camera_to_world: Float[Tensor, "batch 4 4"]) -> Float[Tensor, "batch 3 size size"]:
+        """Torso over background."""
+        torso = self.torso(self.pose_code(camera_to_world))
+        return torso[:, :3] + (1 - torso[:, 3:]) * self.background
+
+    @torch.no_grad()
+    def frame(
+        self,
+        condition: Condition,
+        camera_to_world: Float[Tensor, "1 4 4"],
+        *,
+        background: Float[Tensor, "3 size size"] | None = None,
+        chunk: int = 4096,
+    ) -> Float[Tensor, "size size 3"]:
+        """One whole frame in [0, 1]: the head's rays where the head can be, torso and background elsewhere."""
+        torso = self.torso(self.pose_code(camera_to_world))
+        plate = self.background if background is None else background
+        picture = (torso[0, :3] + (1 - torso[0, 3:]) * plate).permute(1, 2, 0).reshape(-1, 3)
+        pixels = self.head_pixels(camera_to_world[0])
+        for part in pixels.split(chunk):
+            where = torch.stack([part % self.size, part // self.size], dim=-1) + 0.5
+            head = self.head(where, torch.zeros_like(part), camera_to_world, condition)
+            picture[part] = over(head.rgb, head.opacity, picture[part])
+        return picture.view(self.size, self.size, 3)
+
+    def head_pixels(self, camera_to_world: Float[Tensor, "4 4"]) -> Int[Tensor, "pixels"]:
+        """Flat numbers of the pixels that an occupied cell projects onto (splatted as its bounding square)."""
+        cells = self.grid.cells
+        if not bool(cells.any()):
+            return torch.zeros(0, dtype=torch.int64, device=cells.device)
+        centres = self.grid.centres()[cells]
+        world_to_camera = torch.linalg.inv(camera_to_world)
+        points = centres @ world_to_camera[:3, :3].T + world_to_camera[:3, 3]
+        depth = (-points[:, 2]).clamp_min(1e-3)
+        fx, fy, cx, cy = self.intrinsics
+        column = (cx + fx * points[:, 0] / depth).floor().long()
+        row = (cy - fy * points[:, 1] / depth).floor().long()
+        inside = (column >= 0) & (column < self.size) & (row >= 0) & (row < self.size)
+        hit = torch.zeros(self.size * self.size, device=cells.device)
+        hit[(row * self.size + column)[inside]] = 1.0
+        cell = float(((self.grid.high - self.grid.low) / self.grid.resolution).max())
+        radius = int(torch.ceil(0.9 * cell * fx / depth.min()).item()) + 1
+        spread = torch.nn.functional.max_pool2d(
+            hit.view(1, 1, self.size, self.size), 2 * radius + 1, stride=1, padding=radius
+        )
+        return spread.view(-1).nonzero().squeeze(-1)
+
+
+def region_weight(
+    points: Float[Tensor, "samples 3"], centre: Float[Tensor, "3"], extent: Float[Tensor, "3"]
+) -> Float[Tensor, "samples"]:
+    """1 inside an ellipsoid, falling smoothly (half a cosine) to 0 at twice its size."""
+    radius = ((points - centre) / extent).norm(dim=-1)
+    return 0.5 + 0.5 * torch.cos(torch.pi * (radius - 1.0).clamp(0.0, 1.0))

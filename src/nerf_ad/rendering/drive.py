@@ -1,0 +1,135 @@
+"""From audio to what every frame is conditioned on. New audio and held-out audio differ only here."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+
+from nerf_ad.avatar.avatar import Avatar
+from nerf_ad.core.errors import BadInputError, FormatError
+from nerf_ad.media.audio import Waveform
+from nerf_ad.models.talking_head import Condition
+from nerf_ad.speech.encoder import SpeechEncoder, build_speech_encoder
+from nerf_ad.speech.windows import windows
+
+
+class Drive(NamedTuple):
+    """What to render: one entry per frame."""
+
+    mouth: Float[np.ndarray, "frames units"]
+    """Mouth codes."""
+    eyes: Float[np.ndarray, "frames states"]
+    """Eye states."""
+    camera_to_world: Float[np.ndarray, "frames 4 4"]
+    """Head poses."""
+
+    def frames(self, avatar: Avatar) -> Iterator[tuple[Condition, torch.Tensor]]:
+        """Condition and pose of each frame, on the avatar's device."""
+        mouth, eyes, poses = (
+            torch.from_numpy(np.asarray(part, np.float32)).to(avatar.device) for part in self
+        )
+        for index in range(len(poses)):
+            one = slice(index, index + 1)
+            yield Condition(mouth[one], eyes[one]), poses[one]
+
+
+def num_frames_of(waveform: Waveform, fps: int) -> int:
+    """Frames that a sound lasts, rounded to the nearest, at least one."""
+    return max(1, round(len(waveform.samples) / waveform.rate * fps))
+
+
+def open_encoder(avatar: Avatar) -> SpeechEncoder:
+    """The speech encoder that the avatar was trained with.
+
+    Raises:
+        FormatError: this machine's encoder is another one.
+    """
+    encoder = build_speech_encoder(avatar.manifest.speech)
+    if encoder.id != avatar.manifest.speech_id:
+        raise FormatError(
+            f"{avatar.root} was trained with {avatar.manifest.speech_id} features, here is {encoder.id}",
+            hint="fetch the right weights with: nerf-ad weights fetch, or train the avatar again",
+        )
+    return encoder
+
+
+def speak(
+    avatar: Avatar, features: Float[np.ndarray, "steps channels"], rate_hz: float, num_frames: int
+) -> Float[np.ndarray, "frames units"]:
+    """Mouth code of every frame from speech features.
+
+    An avatar that is driven by nothing keeps its mean mouth (the static baseline).
+    """
+    if avatar.manifest.driven_by == "nothing":
+        return np.zeros((num_frames, avatar.manifest.head.mouth_dim), np.float32)
+    stacked = windows(
+        features,
+        num_frames,
+        fps=avatar.manifest.fps,
+        reach=avatar.manifest.speech_code.reach,
+        rate_hz=rate_hz,
+    )
+    parts = []
+    with torch.no_grad():
+        for start in range(0, num_frames, 256):
+            chunk = np.ascontiguousarray(stacked[start : start + 256], np.float32)
+            parts.append(avatar.speech_code(torch.from_numpy(chunk).to(avatar.device)).cpu().numpy())
+    return np.concatenate(parts)
+
+
+def walk(
+    num_frames: int, shots: Int[np.ndarray, "shots"], train: tuple[int, int]
+) -> Int[np.ndarray, "frames"]:
+    """Frames of the clip whose poses and eyes are used: forwards and backwards through its longest shot.
+
+    Only training frames are walked on. Staying inside one shot means that there is no jump at all, however
+    long the audio; at either end the walk turns round.
+    """
+    start, stop = train
+    edges = [start, *(int(shot) for shot in shots if start < shot < stop), stop]
+    first, last = max(zip(edges[:-1], edges[1:], strict=True), key=lambda pair: pair[1] - pair[0])
+    length = last - first
+    if length < 2:
+        return np.full(num_frames, first, np.int64)
+    period = 2 * (length - 1)
+    phase = np.arange(num_frames) % period
+    return first + np.where(phase < length, phase, period - phase)
+
+
+def drive_with_audio(
+    avatar: Avatar,
+    waveform: Waveform,
+    *,
+    encoder: SpeechEncoder | None = None,
+    poses: Float[np.ndarray, "frames 4 4"] | None = None,
+) -> Drive:
+    """What to render for new audio.
+
+    Args:
+        avatar: the person.
+        waveform: 16 kHz mono.
+        encoder: speech encoder, opened if absent.
+        poses: head poses to walk on instead of the clip's.
+
+    Raises:
+        BadInputError: no sound, or poses that cannot be used.
+    """
+    if len(waveform.samples) == 0:
+        raise BadInputError("the audio holds no sound")
+    encoder = encoder or open_encoder(avatar)
+    num_frames = num_frames_of(waveform, avatar.manifest.fps)
+    mouth = speak(avatar, encoder.encode(waveform.samples), encoder.rate_hz, num_frames)
+    motion = avatar.motion
+    if poses is None:
+        first, last = (int(edge) for edge in motion.train_frames)
+        path = walk(num_frames, motion.shots, (first, last))
+        return Drive(mouth, motion.eyes[path], motion.camera_to_world[path])
+    if poses.ndim != 3 or poses.shape[1:] != (4, 4) or len(poses) == 0 or not np.isfinite(poses).all():
+        raise BadInputError(
+            "poses must be an array of finite 4x4 matrices", hint="see docs/concepts/avatar-format.md"
+        )
+    path = walk(num_frames, np.zeros(1, np.int64), (0, len(poses)))
+    eyes = motion.eyes[walk(num_frames, motion.shots, (0, len(motion.eyes)))]
+    return Drive(mouth, eyes, poses[path].astype(np.float32))

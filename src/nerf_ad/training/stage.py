@@ -1,0 +1,143 @@
+"""What every stage keeps between steps, and how it survives a kill."""
+
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from nerf_ad.core.errors import FormatError, NerfAdError
+from nerf_ad.training.checkpoint import (
+    load_checkpoint,
+    optimiser_state,
+    restore_optimiser,
+    save_checkpoint,
+    under_prefix,
+    with_prefix,
+)
+from nerf_ad.training.schedule import Clock, MovingAverage
+
+SAVE_EVERY_SECONDS = 30.0
+"""A kill loses at most this much, and the writing itself (ecosystem.md R1 allows 60 s)."""
+
+
+class StageState:
+    """Module, optimiser, average, generators, step and clock of one stage, with their resume file."""
+
+    def __init__(
+        self,
+        path: Path,
+        module: nn.Module,
+        optimiser: torch.optim.Optimizer,
+        *,
+        average_decay: float,
+        seed: int,
+        fingerprint: str,
+    ) -> None:
+        self.path = path
+        self.module = module
+        self.optimiser = optimiser
+        self.average = MovingAverage(module, average_decay)
+        self.numpy = np.random.default_rng(seed)
+        self.torch = torch.Generator().manual_seed(seed)
+        self.fingerprint = fingerprint
+        self.step = 0
+        self.finished = False
+        self.clock = Clock()
+        self._saved_at = time.monotonic()
+        self._bad_in_a_row = 0
+        self._rollbacks = 0
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of work on this stage."""
+        return self.clock.seconds
+
+    def resume(self) -> bool:
+        """Go on where the resume file stopped; False where there is none.
+
+        Raises:
+            FormatError: the file is damaged, or belongs to another configuration or dataset.
+        """
+        found = load_checkpoint(self.path)
+        if found is None:
+            return False
+        facts = found.facts
+        if facts.get("fingerprint") != self.fingerprint:
+            raise FormatError(
+                f"{self.path} was made with other settings or another dataset",
+                hint="train into a new avatar folder, or delete this one",
+            )
+        self.module.load_state_dict(under_prefix("module", found.tensors))
+        average = under_prefix("average", found.tensors)
+        for name, tensor in self.average.tensors.items():
+            tensor.copy_(average[name])
+        restore_optimiser(self.optimiser, under_prefix("optimiser", found.tensors))
+        self.numpy.bit_generator.state = json.loads(facts["numpy"])
+        self.torch.set_state(found.tensors["torch"])
+        self.step, self.finished = int(facts["step"]), bool(facts["finished"])
+        self.clock = Clock(float(facts["seconds"]))
+        return True
+
+    def save(self) -> None:
+        """Write the resume file."""
+        tensors = {
+            **with_prefix("module", self.module.state_dict()),
+            **with_prefix("average", self.average.tensors),
+            **with_prefix("optimiser", optimiser_state(self.optimiser)),
+            "torch": self.torch.get_state(),
+        }
+        facts = {
+            "fingerprint": self.fingerprint,
+            "numpy": json.dumps(self.numpy.bit_generator.state),
+            "step": self.step,
+            "seconds": self.seconds,
+            "finished": self.finished,
+        }
+        save_checkpoint(self.path, tensors, facts)
+        self._saved_at = time.monotonic()
+
+    def save_is_due(self) -> bool:
+        """Whether it is time to write the resume file again."""
+        return time.monotonic() - self._saved_at > SAVE_EVERY_SECONDS
+
+    def apply(self, loss: torch.Tensor, *, largest_gradient: float = 1.0) -> bool:
+        """Back-propagate and step; a loss or gradient that is not finite is skipped (ecosystem.md R3).
+
+        Three in a row roll back to the resume file with half the learning rate; after three roll-backs the
+        stage stops.
+
+        Raises:
+            NerfAdError: the stage cannot be saved from diverging.
+        """
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(
+            [p for group in self.optimiser.param_groups for p in group["params"]], largest_gradient
+        )
+        self.step += 1
+        if not bool(torch.isfinite(norm)):
+            self._bad_in_a_row += 1
+            if self._bad_in_a_row >= 3:
+                self._roll_back()
+            return False
+        self._bad_in_a_row = 0
+        self.optimiser.step()
+        self.average.update(self.module, self.step)
+        return True
+
+    @property
+    def rate_factor(self) -> float:
+        """Halved with every roll-back."""
+        return 0.5**self._rollbacks
+
+    def _roll_back(self) -> None:
+        self._rollbacks += 1
+        self._bad_in_a_row = 0
+        if self._rollbacks > 3 or not self.resume():
+            raise NerfAdError(
+                "training diverged: the loss was not finite three times in a row",
+                hint="the last good state is kept; try a smaller learning rate",
+            )

@@ -1,0 +1,124 @@
+"""Stage 1: neck and torso as one bent picture."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional as F
+
+from nerf_ad.core.config import Config
+from nerf_ad.core.events import Event, Metric, Progress
+from nerf_ad.dataset.pixels import PixelCache
+from nerf_ad.face.parsing import Part
+from nerf_ad.models.talking_head import TalkingHead
+from nerf_ad.training.schedule import Budget, decayed
+from nerf_ad.training.stage import StageState
+
+
+class TorsoTrainingConfig(Config):
+    """Fitting the torso."""
+
+    num_steps: int = Field(default=4000, ge=1)
+    """Optimiser steps."""
+    num_frames: int = Field(default=4, ge=1)
+    """Whole frames per step."""
+    texture_rate: float = Field(default=5e-3, gt=0)
+    """Adam's rate for the picture."""
+    network_rate: float = Field(default=2e-3, gt=0)
+    """Adam's rate for flows and their mixture."""
+    alpha_weight: float = Field(default=0.2, ge=0)
+    """Weight of the squared error of the torso's alpha."""
+    average_decay: float = Field(default=0.99, ge=0, lt=1)
+    """Moving average of the parameters."""
+
+
+class TorsoTruth:
+    """Whole frames as the torso sees them."""
+
+    def __init__(self, cache: PixelCache, train: range) -> None:
+        self.cache = cache
+        self.train = train
+
+    def read(self, frames: np.ndarray, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+        """Recorded frames, torso alpha and where the head is not, channels first, for given frames."""
+        picture = torch.from_numpy(self.cache.frames[frames]).to(device).permute(0, 3, 1, 2).float() / 255
+        alpha = (
+            torch.from_numpy(self.cache.torso[frames, :, :, 3:]).to(device).permute(0, 3, 1, 2).float() / 255
+        )
+        head = torch.from_numpy(self.cache.labels[frames] == Part.HEAD).to(device).unsqueeze(1).float()
+        seen = 1 - F.max_pool2d(head, 5, stride=1, padding=2)
+        return picture, alpha, seen
+
+    def typical(self) -> Float[np.ndarray, "4 size size"]:
+        """Premultiplied mean picture of the torso, to start from."""
+        chosen = np.linspace(self.train.start, self.train.stop - 1, min(48, len(self.train))).astype(int)
+        rgba = self.cache.torso[chosen].astype(np.float32) / 255
+        weight = rgba[..., 3:]
+        colour = (rgba[..., :3] * weight).sum(0) / np.maximum(weight.sum(0), 1e-3)
+        alpha = weight.mean(0)
+        return np.concatenate([colour * alpha, alpha], axis=-1).transpose(2, 0, 1)
+
+
+def fit_torso(
+    config: TorsoTrainingConfig,
+    model: TalkingHead,
+    state: StageState,
+    truth: TorsoTruth,
+    poses: Float[Tensor, "frames 4 4"],
+    *,
+    seconds: float | None,
+) -> Iterator[Event]:
+    """Fit ``model.torso``; the head's pixels do not count. Ends with the averaged parameters in place."""
+    device = poses.device
+    budget = Budget(num_steps=config.num_steps, seconds=seconds)
+    codes = model.pose_code(poses)
+    try:
+        while not state.finished:
+            share = budget.share(state.step, state.seconds)
+            for group, rate in zip(
+                state.optimiser.param_groups, (config.texture_rate, config.network_rate), strict=True
+            ):
+                group["lr"] = decayed(rate, rate * 0.1, share) * state.rate_factor
+            frames = np.sort(state.numpy.choice(len(truth.train), config.num_frames) + truth.train.start)
+            picture, alpha, seen = truth.read(frames, device)
+            rgba = model.torso(codes[frames])
+            whole = rgba[:, :3] + (1 - rgba[:, 3:]) * model.background
+            colour_error = (seen * (whole - picture).square()).mean()
+            alpha_error = (0.1 + 0.9 * seen).mul((rgba[:, 3:] - alpha).square()).mean()
+            state.apply(colour_error + config.alpha_weight * alpha_error)
+            state.finished = share >= 1.0
+            if state.step % 20 == 0 or state.finished:
+                psnr = float(-10 * torch.log10(colour_error.detach() / seen.mean() + 1e-10))
+                yield Metric(name="torso psnr", step=state.step, value=psnr, seconds=state.seconds)
+                yield Progress(
+                    stage="torso",
+                    done=round(1000 * share),
+                    total=1000,
+                    note=f"psnr {psnr:.1f}",
+                    seconds_left=budget.seconds_left(state.step, state.seconds),
+                )
+            if state.save_is_due():
+                state.save()
+    finally:
+        state.save()
+    state.average.swap(model.torso)
+
+
+def torso_parameters(model: TalkingHead, config: TorsoTrainingConfig) -> list[dict[str, object]]:
+    """Adam's groups: the picture, and everything that bends it."""
+    rest = [value for name, value in model.torso.named_parameters() if name != "texture"]
+    return [
+        {"params": [model.torso.texture], "lr": config.texture_rate},
+        {"params": rest, "lr": config.network_rate},
+    ]
+
+
+def pose_statistics(model: TalkingHead, poses: Float[Tensor, "frames 4 4"]) -> None:
+    """Normalise pose codes over the training clip."""
+    raw = torch.linalg.inv(poses)[:, :3].flatten(1)
+    model.pose_mean.copy_(raw.mean(dim=0))
+    model.pose_scale.copy_(raw.std(dim=0).clamp_min(1e-3))

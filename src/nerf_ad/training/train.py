@@ -1,0 +1,347 @@
+"""Train an avatar: the stages in order, each resumed where it stopped."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from nerf_ad import __version__
+from nerf_ad.avatar.avatar import Avatar, Motion
+from nerf_ad.avatar.manifest import AvatarManifest
+from nerf_ad.core.config import Config
+from nerf_ad.core.device import prepare_cpu, seed_everything
+from nerf_ad.core.errors import FormatError, UsageError
+from nerf_ad.core.events import Event, Progress, Saved
+from nerf_ad.dataset.dataset import Dataset, Tracking
+from nerf_ad.dataset.expression import (
+    EYE_STATES,
+    EYES,
+    MOUTH,
+    Expression,
+    ExpressionBasis,
+    encode_expression,
+    fit_expression_basis,
+    head_landmarks,
+)
+from nerf_ad.dataset.hull import carve
+from nerf_ad.dataset.pixels import PixelCache, boxes_around, fit_picture, open_pixels, pixels_folder
+from nerf_ad.dataset.sampler import RaySampler
+from nerf_ad.models.speech_code import SpeechCode, SpeechCodeConfig
+from nerf_ad.models.talking_head import Condition, TalkingHead, TalkingHeadConfig
+from nerf_ad.speech.encoder import MelConfig, SpeechConfig, WhisperConfig
+from nerf_ad.speech.windows import windows
+from nerf_ad.training.head import HeadModule, HeadTrainingConfig, fit_head, head_parameters
+from nerf_ad.training.previews import Previewer
+from nerf_ad.training.run_log import RunLog
+from nerf_ad.training.speech import SpeechTrainingConfig, fit_speech
+from nerf_ad.training.stage import StageState
+from nerf_ad.training.torso import (
+    TorsoTrainingConfig,
+    TorsoTruth,
+    fit_torso,
+    pose_statistics,
+    torso_parameters,
+)
+
+
+class TrainConfig(Config):
+    """A whole training: what is built, and one part for each stage."""
+
+    preset: str
+    """Name that it started from."""
+    model: TalkingHeadConfig = TalkingHeadConfig()
+    """Head and torso networks."""
+    speech_code: SpeechCodeConfig = SpeechCodeConfig()
+    """The speech branch."""
+    speech: SpeechConfig = WhisperConfig()
+    """Which speech features of the data set are used; log-mel where these are absent."""
+    torso: TorsoTrainingConfig = TorsoTrainingConfig()
+    """Stage 1."""
+    speech_training: SpeechTrainingConfig = SpeechTrainingConfig()
+    """Stage 2."""
+    head: HeadTrainingConfig = HeadTrainingConfig()
+    """Stage 3."""
+    torso_share: float = Field(default=0.1, gt=0, lt=1)
+    """Part of a time budget for the torso."""
+    static: bool = False
+    """Train the baseline that hears nothing: the mouth code is zero, in training and ever after."""
+    seed: int = 0
+    """Seed of everything random."""
+
+
+class Prepared(NamedTuple):
+    """The dataset as the stages want it."""
+
+    tracking: Tracking
+    landmarks: np.ndarray
+    basis: ExpressionBasis
+    expression: Expression
+    cache: PixelCache
+    background: np.ndarray
+    train: range
+
+
+def train_events(
+    dataset: Dataset,
+    root: Path,
+    config: TrainConfig,
+    *,
+    size: int | None = None,
+    minutes: float | None = None,
+    device: torch.device,
+) -> Iterator[Event]:
+    """All stages as one stream of events; the avatar folder is whole when it ends.
+
+    Args:
+        dataset: what to train on.
+        root: the avatar's folder.
+        config: the choices.
+        size: picture size, the dataset's where absent.
+        minutes: time budget of all stages together, interruptions not counted.
+        device: where to work.
+
+    Raises:
+        BadInputError: the folder belongs to another training, or the dataset does not fit.
+    """
+    prepare_cpu()
+    seed_everything(config.seed)
+    size = size or dataset.size
+    if size > dataset.size:
+        raise UsageError(
+            f"--size {size} is larger than the data set's {dataset.size}",
+            hint="capture it again with that --size",
+        )
+    fingerprint = _fingerprint(dataset, config, size)
+    log = RunLog(root, fingerprint, config)
+    for event in _stages(dataset, root, config, size=size, minutes=minutes, device=device, log=log):
+        log.write(event)
+        yield event
+
+
+def train(
+    dataset: Dataset | str | Path,
+    avatar: str | Path,
+    config: TrainConfig,
+    *,
+    size: int | None = None,
+    minutes: float | None = None,
+    device: torch.device | None = None,
+    on_event: Callable[[Event], None] | None = None,
+) -> Avatar:
+    """Fit an avatar to a dataset, continuing where an earlier run stopped.
+
+    Returns:
+        the finished avatar.
+    """
+    opened = dataset if isinstance(dataset, Dataset) else Dataset.open(dataset)
+    device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    for event in train_events(opened, Path(avatar), config, size=size, minutes=minutes, device=device):
+        if on_event is not None:
+            on_event(event)
+    return Avatar.load(avatar, device=device)
+
+
+def _stages(
+    dataset: Dataset,
+    root: Path,
+    config: TrainConfig,
+    *,
+    size: int,
+    minutes: float | None,
+    device: torch.device,
+    log: RunLog,
+) -> Iterator[Event]:
+    yield from open_pixels(dataset, size)
+    ready = prepare(dataset, config, size)
+    model = build_model(config, ready, size).to(device)
+    poses = torch.from_numpy(ready.tracking.camera_to_world).float().to(device)
+    pose_statistics(model, poses[ready.train.start : ready.train.stop])
+    budget = None if minutes is None else 60 * minutes
+
+    def state(
+        name: str, module: torch.nn.Module, optimiser: torch.optim.Optimizer, decay: float
+    ) -> StageState:
+        held = StageState(
+            log.folder / f"{name}.safetensors",
+            module,
+            optimiser,
+            average_decay=decay,
+            seed=config.seed,
+            fingerprint=log.fingerprint,
+        )
+        held.resume()
+        return held
+
+    torso = state(
+        "torso",
+        model.torso,
+        torch.optim.Adam(torso_parameters(model, config.torso), betas=(0.9, 0.99)),
+        config.torso.average_decay,
+    )
+    truth = TorsoTruth(ready.cache, ready.train)
+    if torso.step == 0:
+        model.torso.set_picture(torch.from_numpy(truth.typical()).to(device))
+        torso.average.restart(model.torso)
+    seconds = None if budget is None else config.torso_share * budget
+    yield from fit_torso(config.torso, model, torso, truth, poses, seconds=seconds)
+
+    channels, encoder_id, heard = speech_windows(dataset, config, device)
+    speech_code = SpeechCode(config.speech_code, channels=channels, out_dim=config.model.mouth_dim).to(device)
+    speech_code.set_normalisation(heard[ready.train.start : ready.train.stop].flatten(0, 1))
+    training = config.speech_training
+    speech = state(
+        "speech",
+        speech_code,
+        torch.optim.AdamW(speech_code.parameters(), training.rate, weight_decay=training.weight_decay),
+        0.9,
+    )
+    codes = torch.from_numpy(ready.expression.mouth).to(device)
+    inside = slice(ready.train.start, ready.train.stop)
+    yield from fit_speech(training, speech_code, speech, heard[inside], codes[inside])
+
+    module = HeadModule(model, dataset.num_frames).to(device)
+    head = state(
+        "head",
+        module,
+        torch.optim.Adam(head_parameters(module, config.head), betas=(0.9, 0.99), eps=1e-15),
+        config.head.average_decay,
+    )
+    mouth = torch.zeros_like(codes) if config.static else codes
+    conditions = Condition(mouth, torch.from_numpy(ready.expression.eyes).to(device))
+    sampler = ray_sampler(config, dataset, ready, head)
+    previewer = Previewer(log.folder, model, module, head, poses, conditions, ready)
+    left = None if budget is None else max(10.0, budget - torso.seconds - speech.seconds)
+    events = fit_head(config.head, model, module, head, sampler, poses, conditions, seconds=left)
+    for event in events:
+        yield event
+        if isinstance(event, Progress):
+            yield from previewer.look()
+
+    manifest = AvatarManifest(
+        name=root.name,
+        made_by=f"nerf-ad {__version__}",
+        preset=config.preset,
+        fps=dataset.manifest.fps,
+        size=size,
+        head=config.model,
+        speech_code=config.speech_code,
+        speech=speech_in_use(dataset, config),
+        speech_channels=channels,
+        speech_id=encoder_id,
+        driven_by="nothing" if config.static else "speech",
+        source_sha256=dataset.manifest.source.sha256,
+    )
+    motion = Motion(
+        ready.tracking.camera_to_world.astype(np.float32),
+        ready.expression.eyes,
+        np.array(dataset.manifest.shots, np.int64),
+        np.array([ready.train.start, ready.train.stop], np.int64),
+    )
+    yield Progress(stage="saving", done=0, total=1)
+    Avatar(manifest, model, speech_code, ready.basis, motion, root).save()
+    config.save_toml(root / "config.toml")
+    yield Progress(stage="saving", done=1, total=1)
+    yield Saved(path=str(root))
+
+
+def prepare(dataset: Dataset, config: TrainConfig, size: int) -> Prepared:
+    """Read and derive what the stages share; pixel figures at the training size."""
+    scale = size / dataset.size
+    tracking = dataset.tracking()
+    landmarks = head_landmarks(dataset.landmarks(), tracking)
+    split = dataset.split()
+    basis = fit_expression_basis(landmarks, split.train, mouth_dim=config.model.mouth_dim)
+    background = fit_picture(dataset.background(), size).astype(np.float32) / 255
+    return Prepared(
+        tracking._replace(intrinsics=tracking.intrinsics * scale),
+        landmarks,
+        basis,
+        encode_expression(landmarks, basis),
+        PixelCache(pixels_folder(dataset, size), num_frames=dataset.num_frames, size=size),
+        background,
+        split.train,
+    )
+
+
+def build_model(config: TrainConfig, ready: Prepared, size: int) -> TalkingHead:
+    """An untrained talking head with its background, camera, regions and hull in place."""
+    if config.model.eye_dim != len(EYE_STATES):
+        raise UsageError(f"eye_dim must be {len(EYE_STATES)}")
+    model = TalkingHead(config.model, size=size)
+    model.background.copy_(torch.from_numpy(ready.background).permute(2, 0, 1))
+    model.intrinsics.copy_(torch.from_numpy(ready.tracking.intrinsics))
+    face = ready.landmarks[ready.train.start : ready.train.stop].mean(axis=0)
+    for part, points, depth in (("mouth", MOUTH, 0.05), ("eye", EYES, 0.05)):
+        low, high = face[list(points)].min(axis=0), face[list(points)].max(axis=0)
+        extent = (high - low) / 2 * 1.15 + 0.008
+        extent[2] = max(float(extent[2]), depth)
+        getattr(model, f"{part}_centre").copy_(torch.from_numpy((low + high) / 2))
+        getattr(model, f"{part}_extent").copy_(torch.from_numpy(extent))
+    hull = carve(
+        ready.cache,
+        ready.tracking.camera_to_world,
+        ready.tracking.intrinsics,
+        face,
+        train=ready.train,
+        resolution=config.model.grid_resolution,
+    )
+    if not hull.cells.any():
+        raise FormatError(
+            "the head masks and the head poses do not meet anywhere", hint="capture the video again"
+        )
+    model.grid.set_box(torch.from_numpy(hull.low), torch.from_numpy(hull.high))
+    model.grid.set_cells(torch.from_numpy(hull.cells))
+    return model
+
+
+def ray_sampler(config: TrainConfig, dataset: Dataset, ready: Prepared, state: StageState) -> RaySampler:
+    """Rays of the training frames, more of them on mouth and eyes."""
+    points = dataset.landmarks().points[:, :, :2] * (ready.cache.size / dataset.size)
+    return RaySampler(
+        config.head.rays,
+        ready.cache,
+        ready.background,
+        train=ready.train,
+        mouth_boxes=mouth_boxes(points, ready.cache.size),
+        eye_boxes=boxes_around(points[:, list(EYES)], margin=0.1, size=ready.cache.size),
+        generator=state.numpy,
+    )
+
+
+def mouth_boxes(points: np.ndarray, size: int) -> np.ndarray:
+    """The box around lips and chin of every frame; the mouth region of all our figures."""
+    return boxes_around(points[:, list(MOUTH)], margin=0.05, size=size)
+
+
+def speech_in_use(dataset: Dataset, config: TrainConfig) -> SpeechConfig:
+    """The configured encoder where the dataset has its features, else log-mel."""
+    return config.speech if config.speech.kind in dataset.speech_names() else MelConfig()
+
+
+def speech_windows(dataset: Dataset, config: TrainConfig, device: torch.device) -> tuple[int, str, Tensor]:
+    """Channels, encoder id and the feature window of every frame."""
+    track = dataset.speech(speech_in_use(dataset, config).kind)
+    stacked = windows(
+        track.features,
+        dataset.num_frames,
+        fps=dataset.manifest.fps,
+        reach=config.speech_code.reach,
+        rate_hz=track.rate_hz,
+    )
+    return (
+        track.features.shape[1],
+        track.encoder,
+        torch.from_numpy(np.ascontiguousarray(stacked)).float().to(device),
+    )
+
+
+def _fingerprint(dataset: Dataset, config: TrainConfig, size: int) -> str:
+    steps = {name: step.inputs for name, step in dataset.manifest.steps.items()}
+    facts = [dataset.manifest.source.sha256, steps, config.model_dump(mode="json"), size]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

@@ -96,7 +96,8 @@ def test_open_mouth_is_dark_and_visible(person: Dataset) -> None:
         return 255.0 - float(person.frame(index)[int(y), int(x)].mean())
 
     order = np.argsort(truth.mouth_open)
-    assert np.mean([darkness(i) for i in order[-10:].tolist()]) > 40 + np.mean([darkness(i) for i in order[:10].tolist()])
+    open_frames, shut_frames = order[-10:].tolist(), order[:10].tolist()
+    assert np.mean([darkness(i) for i in open_frames]) > 40 + np.mean([darkness(i) for i in shut_frames])
 
 
 def test_sound_is_as_loud_as_the_mouth_is_open() -> None:

@@ -55,7 +55,7 @@ class HeadRays(NamedTuple):
     opacity: Float[Tensor, "rays"]
     """In [0, 1]."""
     points: Float[Tensor, "samples 3"]
-    """Where it was sampled (ray-major)."""
+    """Where it was sampled, ray by ray; only samples that are there."""
     weights: Float[Tensor, "samples"]
     """Contribution of each sample."""
 
@@ -123,15 +123,18 @@ class TalkingHead(nn.Module):
             num_samples=count,
             jitter=jitter,
         )
-        points = (
-            rays.origins.unsqueeze(1) + samples.depth.unsqueeze(-1) * rays.directions.unsqueeze(1)
-        ).reshape(-1, 3)
+        there = samples.lengths.reshape(-1).nonzero().squeeze(-1)
+        ray = there.div(count, rounding_mode="floor")
+        points = rays.origins[ray] + samples.depth.reshape(-1, 1)[there] * rays.directions[ray]
         unit = (points - self.grid.low) * (2.0 / (self.grid.high - self.grid.low)) - 1.0
         directions = torch.nn.functional.normalize(rays.directions, dim=-1)
-        where = self.local(points.detach(), condition, frames.repeat_interleave(count))
-        density, rgb = self.field(unit, where, directions)
-        result = composite(density.view(-1, count), rgb.view(3, -1, count), samples.lengths)
-        return HeadRays(result.rgb, result.opacity, points.detach(), result.weights.detach().reshape(-1))
+        where = self.local(points.detach(), condition, frames[ray])
+        density, rgb = self.field(unit, where, directions, ray)
+        shape = samples.lengths.shape
+        spread = density.new_zeros(shape.numel()).index_copy(0, there, density)
+        coloured = rgb.new_zeros(3, shape.numel()).index_copy(1, there, rgb)
+        result = composite(spread.view(shape), coloured.view(3, *shape), samples.lengths)
+        return HeadRays(result.rgb, result.opacity, points.detach(), result.weights.detach().reshape(-1)[there])
 
     def local(
         self, points: Float[Tensor, "samples 3"], condition: Condition, frames: Int[Tensor, "samples"]

@@ -3,7 +3,7 @@
 from typing import Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -43,13 +43,15 @@ class Radiance(torch.nn.Module):
         points: Float[Tensor, "samples 3"],
         condition: Float[Tensor, "units samples"],
         directions: Float[Tensor, "rays 3"],
+        ray: Int[Tensor, "samples"],
     ) -> tuple[Float[Tensor, "samples"], Float[Tensor, "3 samples"]]:
         """Evaluate the field.
 
         Args:
             points: in [-1, 1]^3.
             condition: the frame's condition, already weighted by where each sample is.
-            directions: unit view direction per ray; samples are ray-major, an equal number per ray.
+            directions: unit view direction per ray.
+            ray: which ray each sample lies on.
 
         Returns:
             density per march step (at least 0) and colour in [0, 1].
@@ -58,11 +60,9 @@ class Radiance(torch.nn.Module):
         hidden = F.relu(_apply(self.trunk_in, features))
         trunk = _apply(self.trunk_out, hidden)
         density = torch.exp(trunk[0].float().clamp(max=8.0) - 1.0)
-        ray = self.colour_ray(directions).T.unsqueeze(-1)
-        num_rays = directions.shape[0]
+        seen_from = self.colour_ray(directions).T.index_select(1, ray)
         colour = _apply(self.colour_in, torch.cat([F.relu(trunk[1:]), condition.to(trunk.dtype)]))
-        colour = F.relu(colour.view(-1, num_rays, points.shape[0] // num_rays) + ray).flatten(1)
-        rgb = torch.sigmoid(_apply(self.colour_out, colour).float())
+        rgb = torch.sigmoid(_apply(self.colour_out, F.relu(colour + seen_from)).float())
         return density, rgb
 
 

@@ -1,0 +1,61 @@
+"""``nerf-ad inspect PATH``."""
+
+import json as json_format
+import sys
+from pathlib import Path
+from typing import Any
+
+from nerf_ad.avatar.avatar import read_manifest as read_avatar
+from nerf_ad.avatar.avatar import verify_files
+from nerf_ad.core.errors import BadInputError
+from nerf_ad.core.files import read_json
+from nerf_ad.dataset.dataset import read_manifest as read_dataset
+from nerf_ad.dataset.layout import Layout
+
+
+def inspect(path: Path, *, json: bool = False) -> int:
+    """Say what is in a data set, an avatar or a video.
+
+    Args:
+        path: a folder or a file.
+        json: print everything as JSON.
+    """
+    facts = describe(path)
+    if json:
+        sys.stdout.write(json_format.dumps(facts, indent=2) + "\n")
+    else:
+        for line in _lines(facts):
+            sys.stdout.write(line + "\n")
+    return 0
+
+
+def describe(path: Path) -> dict[str, Any]:
+    """Facts about a data set, an avatar (whose files are verified) or a video.
+
+    Raises:
+        BadInputError: it is none of these.
+    """
+    if (path / "avatar.toml").is_file():
+        manifest = read_avatar(path)
+        verify_files(path, manifest)
+        facts: dict[str, Any] = {"what": "avatar", **manifest.model_dump(mode="json", exclude_none=True)}
+        if (path / "metrics.json").is_file():
+            facts["metrics"] = read_json(path / "metrics.json")
+        return facts
+    if (path / "dataset.toml").is_file():
+        return {"what": "dataset", **read_dataset(Layout(path)).model_dump(mode="json", exclude_none=True)}
+    if path.is_file():
+        from nerf_ad.media.isolated import probe_isolated
+
+        return {"what": "video", **dict(probe_isolated(path))}
+    raise BadInputError(f"{path} is neither a data set, an avatar nor a video")
+
+
+def _lines(facts: dict[str, Any], indent: int = 0) -> list[str]:
+    lines = []
+    for key, value in facts.items():
+        if isinstance(value, dict):
+            lines += [" " * indent + f"{key}:", *_lines(value, indent + 2)]
+        else:
+            lines.append(" " * indent + f"{key}: {value}")
+    return lines

@@ -23,7 +23,7 @@ _LAG_SECONDS = 0.4
 _FAR_SECONDS = (0.6, 2.5)
 _TREND_SECONDS = 2.0
 SURE = 0.25
-"""Confidence from which an offset is worth acting on (ours; unrelated sound reached 0.07 on the test clips)."""
+"""Confidence from which an offset is worth acting on (ours; unrelated sound reached 0.07 on test clips)."""
 
 
 class AvOffset(NamedTuple):

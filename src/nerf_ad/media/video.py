@@ -109,12 +109,13 @@ def probe(path: Path, limits: Limits | None = None) -> VideoInfo:
         _check_size(path, first.width, first.height, limits)
         width, height = _display_size(first, stream)
         seconds = _stream_seconds(stream, container)
+        estimate = max(1, round(seconds * fps))
         audio = container.streams.audio[0] if container.streams.audio else None
         return VideoInfo(
             width=width,
             height=height,
             fps=fps,
-            num_frames=stream.frames or round(seconds * fps),
+            num_frames=min(stream.frames or estimate, estimate),
             seconds=seconds,
             video_start=float(first.time if first.time is not None else 0.0),
             rotation=first.rotation % 360,
@@ -252,9 +253,12 @@ def _video_stream(path: Path, container: InputContainer) -> VideoStream:
 
 
 def _stream_seconds(stream: VideoStream | AudioStream, container: InputContainer) -> float:
+    """Length that is played: an edit list may make the whole shorter than the stream."""
+    whole = (container.duration or 0) / _AV_TIME_BASE
     if stream.duration and stream.time_base:
-        return max(0.0, float(stream.duration * stream.time_base))
-    return max(0.0, (container.duration or 0) / _AV_TIME_BASE)
+        own = float(stream.duration * stream.time_base)
+        return max(0.0, min(own, whole) if whole > 0 else own)
+    return max(0.0, whole)
 
 
 def _check_size(path: Path, width: int, height: int, limits: Limits) -> None:

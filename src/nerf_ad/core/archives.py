@@ -8,6 +8,7 @@ no more is written than was announced.
 import contextlib
 import fnmatch
 import gzip
+import io
 import tarfile
 import zipfile
 import zlib
@@ -136,9 +137,9 @@ def _tar_entries(archive: Path) -> Iterator[Entry]:
                 yield Entry(info.name, info.size, lambda info=info: _regular(bundle, info))  # type: ignore[misc]
 
 
-def _regular(bundle: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:
+def _regular(bundle: tarfile.TarFile, info: tarfile.TarInfo) -> io.BufferedReader:
     file = bundle.extractfile(info)
-    if file is None:
+    if not isinstance(file, io.BufferedReader):
         raise tarfile.TarError(f"{info.name} cannot be read")
     return file
 

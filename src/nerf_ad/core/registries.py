@@ -20,11 +20,11 @@ import sys
 import time
 import urllib.error
 import urllib.request
+import urllib.response
 from collections.abc import Callable, Iterator, Mapping
-from email.message import Message
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 from urllib.parse import quote, unquote, urldefrag, urljoin, urlsplit, urlunsplit
 
 from nerf_ad.core.catalogue import Archive
@@ -37,6 +37,8 @@ _PAUSE_SECONDS = 1.0
 _NPM_SECONDS = 900
 _ACCEPT = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.1"
 _HINT = "check the network and `python -m pip config list`, or give the file itself with --from PATH"
+
+_Response = http.client.HTTPResponse | urllib.response.addinfourl
 
 OnBytes = Callable[[int], None]
 """Told how many bytes have arrived so far."""
@@ -236,15 +238,6 @@ class _LinkParser(HTMLParser):
             self.targets += [value for name, value in attrs if name == "href" and value]
 
 
-class _Response(Protocol):
-    headers: Message
-    url: str
-
-    def read(self, amount: int, /) -> bytes: ...
-
-    def close(self) -> None: ...
-
-
 class _Web:
     """Opens http, https and file addresses with pip's proxy, certificate and credentials."""
 
@@ -347,7 +340,9 @@ def _tls_context(certificate: str | None) -> ssl.SSLContext:
             message = f"pip's certificate file {certificate} cannot be read: {error}"
             raise WeightsError(message, hint="correct pip's `cert` setting") from error
     context = ssl.create_default_context()
-    pip = importlib.util.find_spec("pip")
+    if context.cert_store_stats()["x509_ca"]:
+        return context
+    pip = importlib.util.find_spec("pip")  # a Python without the system's authorities: take pip's
     for folder in (pip.submodule_search_locations or []) if pip else []:
         bundle = Path(folder, "_vendor", "certifi", "cacert.pem")
         if bundle.is_file():

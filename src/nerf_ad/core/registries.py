@@ -180,7 +180,7 @@ def _npm_reason(output: str) -> str:
     told = [
         line
         for line in lines
-        if line and not line.startswith(("code ", "errno ", "A complete log", "npm warn"))
+        if line and not line.startswith(("code ", "errno ", "syscall ", "A complete log", "npm warn"))
     ]
     return _without_secrets(told[0]) if told else "it gave no reason"
 

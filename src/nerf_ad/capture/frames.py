@@ -1,15 +1,16 @@
 """Frames at a constant rate, cropped and resized, one PNG each."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 
 from nerf_ad.capture.complaints import Complaint
 from nerf_ad.capture.shots import ShotDetector
 from nerf_ad.capture.survey import centre_square, damage_complaints, refuse_cut_off
+from nerf_ad.capture.workers import in_order, num_cores
 from nerf_ad.core.events import Event, Progress
 from nerf_ad.media.images import write_image
 from nerf_ad.media.isolated import decode_isolated
@@ -37,8 +38,8 @@ def extract_frames(
 ) -> Generator[Event, None, FramesResult]:
     """Write ``folder/%06d.png``; files that are there already stay.
 
-    One frame at a time is in memory. A square smaller than ``size`` is enlarged, with a warning: the dataset
-    has the size that was asked for.
+    A few frames at a time are in memory. A square smaller than ``size`` is enlarged, with a warning: the
+    dataset has the size that was asked for.
 
     Args:
         path: the video.
@@ -57,11 +58,19 @@ def extract_frames(
     side = min(info.width, info.height) if crop is None else crop.side
     damage, detector, count = Damage(), ShotDetector(), 0
     total = max(1, round(info.seconds * fps))
-    for frame in decode_isolated(path, fps, crop=crop, size=size, damage=damage):
-        target = folder / f"{count:06d}.png"
+
+    def write(numbered: tuple[int, UInt8[np.ndarray, "height width 3"]]) -> None:
+        number, frame = numbered
+        target = folder / f"{number:06d}.png"
         if not target.exists():
             write_image(target, frame)
-        detector.push(frame)
+
+    def watched() -> Iterator[tuple[int, UInt8[np.ndarray, "height width 3"]]]:
+        for number, frame in enumerate(decode_isolated(path, fps, crop=crop, size=size, damage=damage)):
+            detector.push(frame)
+            yield number, frame
+
+    for _ in in_order(write, watched(), num_workers=num_cores()):
         count += 1
         yield Progress(stage="frames", done=min(count, total), total=total)
     refuse_cut_off(path, info, damage)

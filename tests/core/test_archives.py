@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
-from fake_index import PAYLOAD, tarball, wheel
+from tests.core.fake_index import PAYLOAD, tarball, wheel
 
 from nerf_ad.core import archives
 from nerf_ad.core.archives import extract_file, extract_folder

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fake_index import PAYLOAD, Index, Page, file_index, make_archive, serve, wheel
+from tests.core.fake_index import PAYLOAD, Index, Page, file_index, make_archive, serve, wheel
 
 from nerf_ad.core import registries
 from nerf_ad.core.errors import WeightsError

@@ -11,7 +11,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from fake_index import PAYLOAD, Index, file_index, make_archive, make_weight, serve, sha256, tarball, wheel
+from tests.core.fake_index import (
+    PAYLOAD,
+    Index,
+    file_index,
+    make_archive,
+    make_weight,
+    serve,
+    sha256,
+    tarball,
+    wheel,
+)
 
 from nerf_ad.core import registries, weights
 from nerf_ad.core.catalogue import WEIGHTS, Weight, phoneme_engine

@@ -1,7 +1,7 @@
 """Avatar: load and save the trained person. Loading is strict; a missing key names its file."""
 
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -58,7 +58,7 @@ class Avatar:
         return self.head.intrinsics.device
 
     @classmethod
-    def load(cls, root: str | Path, *, device: str | torch.device = "cpu", verify: bool = True) -> Self:
+    def load(cls, root: str | Path, *, device: str | torch.device = "cpu", verify: bool = True) -> "Avatar":
         """Read an avatar folder.
 
         Args:

@@ -69,7 +69,7 @@ def carve(
 
 def seen_as_head(
     points: Float[np.ndarray, "points 3"],
-    masks: list[np.ndarray[Any, Any]],
+    masks: list[np.ndarray[Any, np.dtype[Any]]],
     poses: Float[np.ndarray, "views 4 4"],
     camera: Intrinsics,
 ) -> Bool[np.ndarray, "points"]:
@@ -104,11 +104,11 @@ def near_face(
     return (behind > -front) & (behind < back)
 
 
-def _mask(cache: PixelCache, frame: int) -> np.ndarray[Any, Any]:
+def _mask(cache: PixelCache, frame: int) -> np.ndarray[Any, np.dtype[Any]]:
     rim = max(1, round(0.012 * cache.size))
     return ndimage.binary_dilation(cache.labels[frame] == Part.HEAD, iterations=rim)
 
 
-def _centres(low: np.ndarray[Any, Any], high: np.ndarray[Any, Any], resolution: int) -> np.ndarray[Any, Any]:
+def _centres(low: np.ndarray[Any, np.dtype[Any]], high: np.ndarray[Any, Any], resolution: int) -> np.ndarray[Any, Any]:
     axes = [low[k] + (np.arange(resolution) + 0.5) / resolution * (high[k] - low[k]) for k in range(3)]
     return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)

@@ -15,8 +15,11 @@ from nerf_ad.core.files import write_json, write_npz, write_text
 from nerf_ad.dataset.dataset import Dataset, DatasetManifest, Source, StepRecord
 from nerf_ad.dataset.layout import Layout
 from nerf_ad.dataset.synthetic_face import Expression, intersect, landmarks, noise, paint
+from nerf_ad.face.parsing import PALETTE
 from nerf_ad.media.audio import Waveform, write_wav
 from nerf_ad.media.images import write_image
+from nerf_ad.speech.encoder import MelConfig
+from nerf_ad.speech.mel import MelEncoder
 
 FPS = 25
 SAMPLE_RATE = 16_000
@@ -24,8 +27,6 @@ DISTANCE = 1.1
 """From camera to head, metres."""
 FOCAL = 2.4
 """Focal length over picture size: the head fills half the picture's height."""
-PALETTE = ((0, 0, 0), (230, 160, 120), (120, 200, 120), (90, 120, 230))
-"""Colours of background, head, neck and torso in the label pictures."""
 RIGID = (
     10, 151, 9, 8, 168, 6, 197, 195, 5, 4, 1, 2, 33, 133, 362, 263, 129, 358, 117, 346, 50, 280,
     127, 356, 234, 454, 93, 323, 152,
@@ -247,10 +248,14 @@ def _write_arrays(layout: Layout, truth: PersonTruth) -> None:
             "sources": np.array(["truth"] * len(UNITS)),
         },
     )
-    features, rate = _log_mel(truth.waveform)
+    encoder = MelEncoder()
     write_npz(
-        layout.speech_features("mel"),
-        {"features": features, "rate_hz": np.array(rate), "encoder": np.array("mel")},
+        layout.speech_features(MelConfig().kind),
+        {
+            "features": encoder.encode(truth.waveform),
+            "rate_hz": np.array(encoder.rate_hz),
+            "encoder": np.array(encoder.id),
+        },
     )
     num_train = num_frames * 10 // 11
     write_json(layout.split, {"train": [0, num_train], "test": [num_train, num_frames]})
@@ -288,21 +293,6 @@ def _voice(
         voice += (gain + 0.02) * np.sin(harmonic * phase)
     hiss = rng.normal(size=len(t)) * (0.002 + 0.02 * opening)
     return np.clip(0.2 * voice * opening**0.7 + hiss, -1.0, 1.0)
-
-
-def _log_mel(waveform: Float[np.ndarray, "samples"]) -> tuple[Float[np.ndarray, "steps channels"], float]:
-    """32 log bands, 50 rows a second, row k centred on k / 50 s."""
-    hop, window = SAMPLE_RATE // 50, 400
-    padded = np.pad(waveform, window // 2)
-    steps = len(waveform) // hop
-    rows = np.stack([padded[k * hop : k * hop + window] for k in range(steps)]) * np.hanning(window)
-    power = np.abs(np.fft.rfft(rows, n=512)) ** 2
-    mel = 2595.0 * np.log10(1.0 + np.fft.rfftfreq(512, 1 / SAMPLE_RATE) / 700.0)
-    edges = np.linspace(mel[0], mel[-1], 34)
-    rise = (mel[:, None] - edges[:-2]) / (edges[1:-1] - edges[:-2])
-    fall = (edges[2:] - mel[:, None]) / (edges[2:] - edges[1:-1])
-    bands = power @ np.maximum(np.minimum(rise, fall), 0.0)
-    return ((np.log10(np.maximum(bands, 1e-6)) + 2.0) / 2.0).astype(np.float32), 50.0
 
 
 def _drift(times: Float[np.ndarray, "frames"], rng: np.random.Generator) -> Float[np.ndarray, "frames"]:

@@ -1,12 +1,14 @@
 """Parse every n-th frame and mix the scores for those between: the cost of one in n, and less flicker."""
 
+import threading
 from collections.abc import Callable, Sequence
-from typing import Final, Protocol
+from typing import Final, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32, UInt8
 
 
+@runtime_checkable
 class ScoringParser(Protocol):
     """A face parser whose scores can be mixed before they become labels (``BisenetParser``)."""
 
@@ -35,7 +37,8 @@ class KeyframeParser:
     each other.
     """
 
-    _KEPT: Final = 2
+    _KEPT: Final = 8
+    """Keyframes in memory: enough for a few threads near each other."""
 
     def __init__(
         self,
@@ -60,6 +63,7 @@ class KeyframeParser:
         self._read = read
         self._stride = stride
         self._edges = (*shots, num_frames)
+        self._lock = threading.Lock()
         self._cache: dict[int, tuple[Float32[np.ndarray, "4 rows columns"], int, int]] = {}
 
     def keys_around(self, index: int) -> tuple[int, int]:
@@ -75,7 +79,7 @@ class KeyframeParser:
         return before, min(before + self._stride, last)
 
     def parse(self, index: int) -> UInt8[np.ndarray, "height width"]:
-        """The ``Part`` of every pixel of frame ``index``."""
+        """The ``Part`` of every pixel of frame ``index``; may be called from several threads."""
         before, after = self.keys_around(index)
         scores, height, width = self._scores(before)
         if after != before:
@@ -84,9 +88,10 @@ class KeyframeParser:
         return self._parser.labels(scores, height, width)
 
     def _scores(self, key: int) -> tuple[Float32[np.ndarray, "4 rows columns"], int, int]:
-        if key not in self._cache:
-            frame = self._read(key)
-            self._cache[key] = (self._parser.scores(frame), *frame.shape[:2])
-            while len(self._cache) > self._KEPT:
-                del self._cache[min(self._cache)]
-        return self._cache[key]
+        with self._lock:  # two threads between the same keyframes: the second waits for the first
+            if key not in self._cache:
+                frame = self._read(key)
+                self._cache[key] = (self._parser.scores(frame), *frame.shape[:2])
+                while len(self._cache) > self._KEPT:
+                    del self._cache[next(iter(self._cache))]
+            return self._cache[key]

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, NamedTuple, Protocol, Self
+from typing import Any, Final, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Float32, UInt8
@@ -97,6 +97,7 @@ class FaceLandmarks(NamedTuple):
         return float(np.ptp(self.points[:, :2], axis=0).max())
 
 
+@runtime_checkable
 class LandmarkDetector(Protocol):
     """Finds faces."""
 
@@ -116,7 +117,7 @@ class LandmarkDetector(Protocol):
         """Let go of memory and threads."""
         ...
 
-    def __enter__(self) -> Self: ...
+    def __enter__(self) -> "LandmarkDetector": ...
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -191,7 +192,7 @@ class MediapipeDetector:
         """Stop MediaPipe's threads."""
         self._detector.close()
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "MediapipeDetector":
         return self
 
     def __exit__(
@@ -259,7 +260,7 @@ class RecordedDetector:
     def close(self) -> None:
         """Nothing to let go of."""
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "RecordedDetector":
         return self
 
     def __exit__(

@@ -2,7 +2,7 @@
 
 from enum import IntEnum
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Protocol, assert_never
+from typing import Annotated, Any, Final, Literal, Protocol, assert_never, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, UInt8
@@ -38,6 +38,7 @@ CLASS_PARTS: Final = (0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 3, 1, 1)
 """The part of each class (AD-NeRF's grouping)."""
 
 
+@runtime_checkable
 class FaceParser(Protocol):
     """Labels a picture."""
 

@@ -4,7 +4,6 @@ import contextlib
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Self
 
 import av
 import numpy as np
@@ -61,7 +60,7 @@ class VideoWriter:
         self._written = 0
         self._heard = 0
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "VideoWriter":
         try:
             temporary = self._stack.enter_context(atomic_path(self.path))
             container = av.open(f"file:{temporary}", "w", format="mp4", options={"movflags": "+faststart"})

@@ -1,6 +1,6 @@
 """What turns a waveform into speech features: the protocol, the choices, and the way between them."""
 
-from typing import Annotated, Literal, Protocol, assert_never
+from typing import Annotated, Literal, Protocol, assert_never, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32
@@ -12,6 +12,7 @@ WhisperLayer = Literal["block1", "block2", "block3", "block4", "final"]
 """The output of one of Whisper's four blocks, or of the last one after its layer norm."""
 
 
+@runtime_checkable
 class SpeechEncoder(Protocol):
     """A waveform to features, one row per step."""
 

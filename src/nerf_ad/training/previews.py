@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from nerf_ad.models.talking_head import Condition, TalkingHead
 from nerf_ad.training.stage import StageState
 
 
+@runtime_checkable
 class Recording(Protocol):
     """What a preview is compared with."""
 

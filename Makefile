@@ -1,0 +1,34 @@
+# Two commands do all the set-up on a fresh machine: "make demo" and "make test".
+VIDEO ?=
+AUDIO ?=
+SIZE ?= 256
+MINUTES ?= 30
+OUT ?= demo
+
+.PHONY: help demo test check clean
+
+help:
+	@echo "make demo VIDEO=person.mp4 AUDIO=speech.wav [SIZE=256] [MINUTES=30] [OUT=demo]"
+	@echo "                 make an avatar of the person in the video and let it speak the sound"
+	@echo "make test        run the tests"
+	@echo "make check       format, lint, types, imports and tests, as before a commit"
+	@echo "make clean       remove the virtual environment and the tools' caches"
+	@echo
+	@echo "PYTHON=/path/to/python3 chooses another Python (3.11 to 3.14)."
+
+demo:
+	@scripts/demo "$(VIDEO)" "$(AUDIO)" "$(SIZE)" "$(MINUTES)" "$(OUT)"
+
+test:
+	@scripts/setup face,dev
+	@echo "== fetching third-party weights for the tests that use them"
+	@.venv/bin/nerf-ad weights fetch --yes || echo "no weights: the tests that need them are skipped"
+	@echo "== running the tests"
+	@.venv/bin/python -m pytest -q -n auto
+
+check:
+	@scripts/setup face,dev
+	@scripts/check
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -38,12 +38,12 @@ class Complaint(Config):
 
 
 def frame_ranges(
-    frames: Iterable[int], *, fault: str, advice: str, severity: Severity = "warning"
+    frames: Iterable[int], *, fault: str, advice: str = "", severity: Severity = "warning", gap: int = 1
 ) -> list[Complaint]:
-    """One complaint for every run of neighbouring frames."""
+    """One complaint for every run of frames that are at most ``gap`` apart."""
     runs: list[list[int]] = []
     for frame in sorted(set(frames)):
-        if runs and frame == runs[-1][1] + 1:
+        if runs and frame <= runs[-1][1] + gap:
             runs[-1][1] = frame
         else:
             runs.append([frame, frame])

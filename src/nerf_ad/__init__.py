@@ -7,6 +7,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from nerf_ad.avatar.avatar import Avatar
+    from nerf_ad.capture.capture import capture
     from nerf_ad.core.errors import (
         BadInputError,
         FormatError,
@@ -17,22 +19,34 @@ if TYPE_CHECKING:
     )
     from nerf_ad.core.events import Event
     from nerf_ad.dataset.dataset import Dataset
+    from nerf_ad.evaluation.held_out import evaluate
+    from nerf_ad.presets import PRESETS
+    from nerf_ad.rendering.render import render
+    from nerf_ad.training.train import train
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Avatar": "nerf_ad.avatar.avatar",
     "BadInputError": "nerf_ad.core.errors",
     "Dataset": "nerf_ad.dataset.dataset",
     "Event": "nerf_ad.core.events",
     "FormatError": "nerf_ad.core.errors",
     "MediaError": "nerf_ad.core.errors",
     "NerfAdError": "nerf_ad.core.errors",
+    "PRESETS": "nerf_ad.presets",
     "UsageError": "nerf_ad.core.errors",
     "WeightsError": "nerf_ad.core.errors",
+    "capture": "nerf_ad.capture.capture",
+    "evaluate": "nerf_ad.evaluation.held_out",
+    "render": "nerf_ad.rendering.render",
+    "train": "nerf_ad.training.train",
 }
 """Where each public name is defined."""
 
 __all__ = [
+    "PRESETS",
+    "Avatar",
     "BadInputError",
     "Dataset",
     "Event",
@@ -41,6 +55,10 @@ __all__ = [
     "NerfAdError",
     "UsageError",
     "WeightsError",
+    "capture",
+    "evaluate",
+    "render",
+    "train",
 ]
 
 

@@ -109,6 +109,8 @@ def _mask(cache: PixelCache, frame: int) -> np.ndarray[Any, np.dtype[Any]]:
     return ndimage.binary_dilation(cache.labels[frame] == Part.HEAD, iterations=rim)
 
 
-def _centres(low: np.ndarray[Any, np.dtype[Any]], high: np.ndarray[Any, Any], resolution: int) -> np.ndarray[Any, Any]:
+def _centres(
+    low: np.ndarray[Any, np.dtype[Any]], high: np.ndarray[Any, np.dtype[Any]], resolution: int
+) -> np.ndarray[Any, np.dtype[Any]]:
     axes = [low[k] + (np.arange(resolution) + 0.5) / resolution * (high[k] - low[k]) for k in range(3)]
     return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)

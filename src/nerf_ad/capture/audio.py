@@ -35,6 +35,10 @@ class AvOffset(NamedTuple):
     """Of mouth opening and vowel energy at that offset."""
     confidence: float
     """0 (chance) to 1: how far it beats the best correlation at absurd offsets; below ``SURE`` a guess."""
+    lags_ms: tuple[float, ...] = ()
+    """Offsets that were tried, in milliseconds."""
+    correlations: tuple[float, ...] = ()
+    """The correlation at each."""
 
 
 class SoundFacts(NamedTuple):
@@ -49,7 +53,7 @@ class SoundFacts(NamedTuple):
 
 
 def extract_audio(
-    path: Path, info: VideoInfo, *, num_frames: int, fps: float, target: Path
+    path: Path, info: VideoInfo, *, num_frames: int, fps: float | int, target: Path
 ) -> list[Complaint]:
     """Write the sound of a video, exactly as long as its frames and beginning with the first.
 
@@ -72,7 +76,7 @@ def extract_audio(
 
 
 def load_aligned(
-    path: Path, info: VideoInfo, *, num_frames: int, fps: float
+    path: Path, info: VideoInfo, *, num_frames: int, fps: float | int
 ) -> tuple[Waveform, list[Complaint]]:
     """The same without writing it."""
     if not info.has_audio:
@@ -82,7 +86,7 @@ def load_aligned(
     return waveform, sound_complaints(track, waveform, video_start=info.video_start)
 
 
-def align(track: Track, *, video_start: float, seconds: float) -> Waveform:
+def align(track: Track, *, video_start: float, seconds: float | int) -> Waveform:
     """Cut or fill with silence, so that sample 0 sounds with the first picture.
 
     Args:
@@ -150,7 +154,7 @@ def sound_complaints(track: Track, waveform: Waveform, *, video_start: float) ->
     return complaints
 
 
-def av_offset(mouth_opening: Float[np.ndarray, "frames"], waveform: Waveform, fps: float) -> AvOffset:
+def av_offset(mouth_opening: Float[np.ndarray, "frames"], waveform: Waveform, fps: float | int) -> AvOffset:
     """Offset of the mouth against the sound, within 0.4 s (10 frames) either way.
 
     The lips part for vowels, so mouth opening is correlated with the fourth root of the energy at 500 to
@@ -188,7 +192,15 @@ def av_offset(mouth_opening: Float[np.ndarray, "frames"], waveform: Waveform, fp
     far = np.abs(lags) >= round(_FAR_SECONDS[0] / _HOP_SECONDS)
     chance = float(np.abs(scores[far]).max())
     confidence = float(np.clip(1 - chance / peak, 0, 1)) if peak > 0 else 0.0
-    return AvOffset(float(lags[best] + shift) * _HOP_SECONDS * 1000, float(peak), confidence)
+    hop_ms = _HOP_SECONDS * 1000
+    curve = tuple(scores[near].tolist())
+    return AvOffset(
+        float(lags[best] + shift) * hop_ms,
+        float(peak),
+        confidence,
+        tuple((lags[near] * hop_ms).tolist()),
+        curve,
+    )
 
 
 def vowel_energy(waveform: Waveform) -> Float[np.ndarray, "steps"]:
@@ -211,7 +223,7 @@ def vowel_energy(waveform: Waveform) -> Float[np.ndarray, "steps"]:
     return np.convolve(energy**0.25, kernel, "same")
 
 
-def _without_trend(values: Float[np.ndarray, "frames"], fps: float) -> Float[np.ndarray, "frames"]:
+def _without_trend(values: Float[np.ndarray, "frames"], fps: float | int) -> Float[np.ndarray, "frames"]:
     half = max(1, round(_TREND_SECONDS * fps / 2))
     kernel = np.hanning(2 * half + 3)[1:-1]
     smooth = np.convolve(np.pad(values, half, mode="edge"), kernel / kernel.sum(), "valid")

@@ -119,7 +119,9 @@ def refuse_cut_off(path: Path, info: VideoInfo, damage: Damage) -> None:
         )
 
 
-def damage_complaints(info: VideoInfo, damage: Damage, *, fps: float, survey_fps: float) -> list[Complaint]:
+def damage_complaints(
+    info: VideoInfo, damage: Damage, *, fps: float | int, survey_fps: float | int
+) -> list[Complaint]:
     """What the decoder could not give, by frame at ``fps``; ``damage`` counted frames at ``survey_fps``."""
     complaints = [
         Complaint(
@@ -138,7 +140,7 @@ def damage_complaints(info: VideoInfo, damage: Damage, *, fps: float, survey_fps
     return complaints
 
 
-def face_complaints(survey: Survey, *, fps: float) -> list[Complaint]:
+def face_complaints(survey: Survey, *, fps: float | int) -> list[Complaint]:
     """No face, or several, in the pictures looked at."""
     looked = len(survey.faces)
     none = [index for index, found in enumerate(survey.faces) if not found]
@@ -220,7 +222,7 @@ def crop_complaint(crop: Crop, survey: Survey) -> Complaint:
 
 
 def _ranges(
-    samples: Sequence[int], seconds: Sequence[float], *, fps: float, fault: str, advice: str
+    samples: Sequence[int], seconds: Sequence[float], *, fps: float | int, fault: str, advice: str
 ) -> list[Complaint]:
     """Complaints about runs of neighbouring samples, in frames."""
     complaints: list[Complaint] = []

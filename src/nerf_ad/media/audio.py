@@ -51,7 +51,7 @@ class Track(NamedTuple):
     """Time of the first sample in seconds on the clock that the pictures share."""
 
 
-def read_audio(path: Path, *, rate: int = SPEECH_RATE, max_seconds: float = MAX_SECONDS) -> Waveform:
+def read_audio(path: Path, *, rate: int = SPEECH_RATE, max_seconds: float | int = MAX_SECONDS) -> Waveform:
     """Read any sound, or the sound of a video, as mono at ``rate``.
 
     Channels are averaged. Sound that goes beyond [-1, 1] (float files, resampling) is divided by its peak.
@@ -62,7 +62,7 @@ def read_audio(path: Path, *, rate: int = SPEECH_RATE, max_seconds: float = MAX_
     return read_track(path, rate=rate, max_seconds=max_seconds).waveform
 
 
-def read_track(path: Path, *, rate: int = SPEECH_RATE, max_seconds: float = MAX_SECONDS) -> Track:
+def read_track(path: Path, *, rate: int = SPEECH_RATE, max_seconds: float | int = MAX_SECONDS) -> Track:
     """Like ``read_audio``, with the time of the first sample; gaps in the file's clock become silence.
 
     Raises:
@@ -100,7 +100,7 @@ def resample(waveform: Waveform, rate: int) -> Waveform:
 class _Collector:
     """Takes mono pieces at the file's rate, gives one waveform at the wanted rate."""
 
-    def __init__(self, path: Path, source_rate: int, rate: int, max_seconds: float) -> None:
+    def __init__(self, path: Path, source_rate: int, rate: int, max_seconds: float | int) -> None:
         if not 4000 <= source_rate <= 768_000:
             raise MediaError(f"{path} has {source_rate} samples per second", hint="use 8,000 to 192,000")
         self.path, self.source_rate, self.rate, self.max_seconds = path, source_rate, rate, max_seconds
@@ -147,7 +147,7 @@ def _within_one(samples: np.ndarray[Any, np.dtype[np.float32]]) -> np.ndarray[An
     return samples
 
 
-def _read_soundfile(path: Path, rate: int, max_seconds: float) -> Waveform | None:
+def _read_soundfile(path: Path, rate: int, max_seconds: float | int) -> Waveform | None:
     """WAV, FLAC, OGG and AIFF in any width; ``None`` if libsndfile does not know the file."""
     try:
         file = soundfile.SoundFile(path)
@@ -163,7 +163,7 @@ def _read_soundfile(path: Path, rate: int, max_seconds: float) -> Waveform | Non
     return _nonempty(path, collector)
 
 
-def _read_container(path: Path, rate: int, max_seconds: float) -> Track:
+def _read_container(path: Path, rate: int, max_seconds: float | int) -> Track:
     """Anything with an audio stream that FFmpeg knows."""
     with open_container(path) as container:
         if not container.streams.audio:

@@ -35,7 +35,7 @@ class VideoWriter:
         path: Path,
         size: tuple[int, int],
         *,
-        fps: float = 25.0,
+        fps: float | int = 25.0,
         audio: Waveform | None = None,
         crf: int = 18,
         preset: str = "medium",

@@ -56,7 +56,7 @@ class Task(Config):
     """What a video may be."""
     child: ChildLimits = ChildLimits()
     """What the child may use."""
-    fps: float = 25.0
+    fps: float | int = 25.0
     """Frames per second to give."""
     start: float = 0.0
     """Seconds to skip."""
@@ -66,7 +66,7 @@ class Task(Config):
     """Width and height to shrink or enlarge the square to."""
     rate: int = SPEECH_RATE
     """Samples per second to give."""
-    max_seconds: float = MAX_SECONDS
+    max_seconds: float | int = MAX_SECONDS
     """Longest sound."""
 
 
@@ -109,7 +109,7 @@ def probe_isolated(path: Path, limits: Limits | None = None, child: ChildLimits 
 
 def decode_isolated(
     path: Path,
-    fps: float = 25.0,
+    fps: float | int = 25.0,
     *,
     crop: Crop | None = None,
     size: int | None = None,
@@ -143,7 +143,11 @@ def decode_isolated(
 
 
 def read_audio_isolated(
-    path: Path, *, rate: int = SPEECH_RATE, max_seconds: float = MAX_SECONDS, child: ChildLimits | None = None
+    path: Path,
+    *,
+    rate: int = SPEECH_RATE,
+    max_seconds: float | int = MAX_SECONDS,
+    child: ChildLimits | None = None,
 ) -> Track:
     """``read_track`` in a limited child process.
 

@@ -143,7 +143,7 @@ class Damage:
 
 def decode(
     path: Path,
-    fps: float = 25.0,
+    fps: float | int = 25.0,
     *,
     limits: Limits | None = None,
     size: tuple[int, int] | None = None,
@@ -197,7 +197,7 @@ class _Clock:
     """The output's clock: which frame it wants next."""
 
     def __init__(
-        self, path: Path, fps: float, limits: Limits, damage: Damage, size: tuple[int, int] | None
+        self, path: Path, fps: float | int, limits: Limits, damage: Damage, size: tuple[int, int] | None
     ) -> None:
         self.path, self.fps, self.limits, self.damage, self.size = path, fps, limits, damage, size
         self.emitted = 0
@@ -270,7 +270,7 @@ def _check_size(path: Path, width: int, height: int, limits: Limits) -> None:
         )
 
 
-def _check_length(path: Path, seconds: float, fps: float, limits: Limits) -> None:
+def _check_length(path: Path, seconds: float, fps: float | int, limits: Limits) -> None:
     if seconds > limits.max_seconds:
         raise MediaError(
             f"{path} is {seconds:.0f} seconds long, more than {limits.max_seconds:.0f}",

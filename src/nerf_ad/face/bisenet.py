@@ -149,10 +149,12 @@ def load_bisenet(path: Path) -> BiSeNet:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise WeightsError(f"{path} cannot be read as a checkpoint of tensors", hint=hint) from error
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise WeightsError(f"{path} is not a BiSeNet of 19 classes: it holds no named tensors", hint=hint)
     network = BiSeNet().eval()
     try:
         network.load_state_dict(fold_batch_norms(state), strict=True)
-    except (AttributeError, KeyError, RuntimeError) as error:
+    except (KeyError, RuntimeError) as error:
         fault = str(error).splitlines()[-1].strip()
         raise WeightsError(f"{path} is not a BiSeNet of 19 classes: {fault}", hint=hint) from error
     return network

@@ -23,9 +23,9 @@ def windows(
         reach: Steps to each side; 8 at 50 Hz are 160 ms before and after.
         rate_hz: Steps per second.
         shots: First frame of every shot, ascending, beginning with 0. Given, no window reaches into another
-            shot: the shot's edge step is repeated. Not given by default, because a cut in the picture is mostly
-            none in the sound (an interview is cut on its voice), and new audio has no cuts: clamped
-            windows would teach edges that are never met again. For clips whose sound jumps with the picture.
+            shot: the shot's edge step is repeated. Not given by default: a cut in the picture is mostly none
+            in the sound (an interview is cut on its voice), and new audio has no cuts, so clamped windows
+            would teach edges that are never met again. For clips whose sound jumps with the picture.
 
     Returns:
         Windows; steps before the beginning and after the end repeat the first and the last.

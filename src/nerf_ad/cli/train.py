@@ -29,15 +29,12 @@ def _verb(name: str) -> Callable[..., int]:
         minutes: float | None = None,
         size: int | None = None,
         device: str = "auto",
-        static: bool = False,
-        config: Annotated[TrainConfig, tyro.conf.arg(name="")] = preset,
+        config: Annotated[TrainConfig, tyro.conf.arg(name=""), tyro.conf.AvoidSubcommands] = preset,
     ) -> int:
         if minutes is not None and minutes <= 0:
             raise UsageError("--minutes must be more than 0")
         if size is not None and not 32 <= size <= 2048:
             raise UsageError("--size must lie between 32 and 2048")
-        if static:
-            config = TrainConfig.model_validate({**config.model_dump(), "static": True})
         opened = Dataset.open(dataset)
         where = choose_device(device)
         with ProgressPrinter() as on_event:
@@ -56,8 +53,7 @@ def _verb(name: str) -> Callable[..., int]:
         minutes: time budget of all stages together (default: the preset's numbers of steps).
         size: width and height of the avatar's frames in pixels (default: the data set's).
         device: auto, cpu or cuda.
-        static: train the baseline that hears nothing, for comparison.
-        config: every number of the preset.
+        config: every number of the preset (--static trains the baseline that hears nothing).
     """
     return fit
 

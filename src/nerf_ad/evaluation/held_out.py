@@ -16,7 +16,7 @@ from nerf_ad.core.device import prepare_cpu
 from nerf_ad.core.errors import FormatError, WeightsError
 from nerf_ad.core.events import Event, Progress, Saved, Warned
 from nerf_ad.core.files import write_json
-from nerf_ad.dataset.dataset import Dataset, Tracking
+from nerf_ad.dataset.dataset import Dataset
 from nerf_ad.dataset.expression import MOUTH, encode_expression, head_landmarks
 from nerf_ad.dataset.pixels import boxes_around, fit_labels, fit_picture
 from nerf_ad.face.landmarks import LandmarkDetector, build_landmark_detector
@@ -77,7 +77,7 @@ def evaluate_events(avatar: Avatar, dataset: Dataset, *, out: Path | None = None
             held.real.append(fit_picture(dataset.frame(index), size))
             writer.write(made)
             yield Progress(stage="held-out frames", done=len(held.made), total=len(frames))
-    metrics = measure_pictures(held, dataset, size)
+    metrics: dict[str, object] = dict(measure_pictures(held, dataset, size))
     try:
         with build_landmark_detector() as detector:
             metrics |= measure_lips(held, detector)
@@ -199,6 +199,6 @@ def lip_gap(points: Float[np.ndarray, "frames 478 2"]) -> Float[np.ndarray, "fra
 
 def contact_sheet(held: HeldOut, *, columns: int = 8) -> UInt8[np.ndarray, "height width 3"]:
     """Rendered over recorded frames, spread over the tail."""
-    chosen: Int[np.ndarray, "columns"] = np.linspace(0, len(held.made) - 1, columns).astype(np.int64)
+    chosen: Int[np.ndarray, columns] = np.linspace(0, len(held.made) - 1, columns).astype(np.int64)
     pairs = [np.concatenate([held.made[int(k)], held.real[int(k)]], axis=0) for k in chosen]
     return np.concatenate(pairs, axis=1)

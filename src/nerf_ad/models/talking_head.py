@@ -134,12 +134,13 @@ class TalkingHead(nn.Module):
         spread = density.new_zeros(shape.numel()).index_copy(0, there, density)
         coloured = rgb.new_zeros(3, shape.numel()).index_copy(1, there, rgb)
         result = composite(spread.view(shape), coloured.view(3, *shape), samples.lengths)
-        return HeadRays(result.rgb, result.opacity, points.detach(), result.weights.detach().reshape(-1)[there])
+        weights = result.weights.detach().reshape(-1)[there]
+        return HeadRays(result.rgb, result.opacity, points.detach(), weights)
 
     def local(
         self, points: Float[Tensor, "samples 3"], condition: Condition, frames: Int[Tensor, "samples"]
     ) -> Float[Tensor, "units samples"]:
-        """The condition as each sample feels it: the mouth's code around the mouth, the eyes' around the eyes.
+        """The condition as each sample feels it: the mouth's around the mouth, the eyes' at the eyes.
 
         Disentanglement by place: what speech moves cannot make the forehead flicker. Smooth windows that are
         1 inside the region and fall to 0 over one more extent (ours; NeRF-AD learns its mask, see the paper
@@ -169,7 +170,7 @@ class TalkingHead(nn.Module):
         background: Float[Tensor, "3 size size"] | None = None,
         chunk: int = 4096,
     ) -> Float[Tensor, "size size 3"]:
-        """One whole frame in [0, 1]: the head's rays where the head can be, torso and background elsewhere."""
+        """One whole frame in [0, 1]: rays where the head can be, torso and background elsewhere."""
         torso = self.torso(self.pose_code(camera_to_world))
         plate = self.background if background is None else background
         picture = (torso[0, :3] + (1 - torso[0, 3:]) * plate).permute(1, 2, 0).reshape(-1, 3)
@@ -181,7 +182,7 @@ class TalkingHead(nn.Module):
         return picture.view(self.size, self.size, 3)
 
     def head_pixels(self, camera_to_world: Float[Tensor, "4 4"]) -> Int[Tensor, "pixels"]:
-        """Flat numbers of the pixels that an occupied cell projects onto (splatted as its bounding square)."""
+        """Flat numbers of the pixels that an occupied cell projects onto (as a bounding square)."""
         cells = self.grid.cells
         if not bool(cells.any()):
             return torch.zeros(0, dtype=torch.int64, device=cells.device)

@@ -1,6 +1,7 @@
 """From audio to what every frame is conditioned on. New audio and held-out audio differ only here."""
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -89,7 +90,7 @@ def walk(
     """
     start, stop = train
     edges = [start, *(int(shot) for shot in shots if start < shot < stop), stop]
-    first, last = max(zip(edges[:-1], edges[1:], strict=True), key=lambda pair: pair[1] - pair[0])
+    first, last = max(pairwise(edges), key=lambda pair: pair[1] - pair[0])
     length = last - first
     if length < 2:
         return np.full(num_frames, first, np.int64)

@@ -13,8 +13,8 @@ from nerf_ad.core.errors import BadInputError, UsageError
 from nerf_ad.core.events import Event, Progress, Saved
 from nerf_ad.core.files import read_npz
 from nerf_ad.media.audio import Waveform, read_audio
-from nerf_ad.media.images import read_image, resize_image
 from nerf_ad.media.encoder import VideoWriter
+from nerf_ad.media.images import read_image, resize_image
 from nerf_ad.rendering.drive import Drive, drive_with_audio
 
 SPEECH_RATE = 16_000
@@ -119,9 +119,7 @@ def _cut(waveform: Waveform, start: float, seconds: float | None) -> Waveform:
     last = None if seconds is None else first + round(seconds * waveform.rate)
     samples = waveform.samples[first:last]
     if len(samples) == 0:
-        raise BadInputError(
-            f"--start {start:g} lies behind the end of the audio ({len(waveform.samples) / waveform.rate:.1f} s)"
-        )
+        raise BadInputError(f"--start {start:g} lies behind the end of the audio ({waveform.seconds:.1f} s)")
     return waveform._replace(samples=samples)
 
 

@@ -106,9 +106,8 @@ def fit_head(
     conditions: Condition,
     *,
     seconds: float | None,
-    preview_every_seconds: float = 60.0,
 ) -> Iterator[Event]:
-    """Fit the head; yields events, and ``Preview`` is left to the caller between them.
+    """Fit the head. Ends with the averaged parameters in place; pictures are the caller's between events.
 
     Args:
         config: the numbers.
@@ -119,9 +118,7 @@ def fit_head(
         poses: tracked poses of all frames.
         conditions: measured mouth codes and eye states of all frames.
         seconds: time budget of the stage.
-        preview_every_seconds: a ``Progress`` with the note ``preview`` asks the caller for a look.
     """
-    device = poses.device
     budget = Budget(num_steps=config.num_steps, seconds=seconds)
     rates = (config.plane_rate, config.network_rate, config.pose_rate)
     smooth_error = 0.0
@@ -137,7 +134,8 @@ def fit_head(
             state.apply(loss)
             if state.step >= config.prune_after and state.step % config.prune_every == 0:
                 model.grid.prune(threshold=config.prune_threshold, decay=config.prune_decay)
-            state.finished = share >= 1.0
+            if share >= 1.0:
+                state.finish()
             if state.step % 20 == 0 or state.finished:
                 value = float(error)
                 smooth_error = value if smooth_error == 0.0 else 0.9 * smooth_error + 0.1 * value

@@ -12,12 +12,16 @@ class Clock:
 
     def __init__(self, already: float = 0.0) -> None:
         self._already = already
-        self._start = time.monotonic()
+        self._start: float | None = time.monotonic()
 
     @property
     def seconds(self) -> float:
         """Seconds worked so far."""
-        return self._already + time.monotonic() - self._start
+        return self._already + (0.0 if self._start is None else time.monotonic() - self._start)
+
+    def stop(self) -> None:
+        """Stand still."""
+        self._already, self._start = self.seconds, None
 
 
 class Budget:
@@ -46,7 +50,7 @@ def decayed(start: float, end: float, share: float, *, warm_share: float = 0.01)
 
 
 class MovingAverage:
-    """Exponential moving average of a module's parameters (RAD-NeRF's code: 0.95 per epoch; here per step)."""
+    """Exponential moving average of a module's parameters, per step (RAD-NeRF's code: 0.95 per epoch)."""
 
     def __init__(self, module: nn.Module, decay: float) -> None:
         self.decay = decay

@@ -11,7 +11,6 @@ from torch.nn import functional as F
 from nerf_ad.core.config import Config
 from nerf_ad.core.events import Event, Metric, Progress
 from nerf_ad.models.speech_code import SpeechCode
-from nerf_ad.training.schedule import decayed
 from nerf_ad.training.stage import StageState
 
 
@@ -65,7 +64,8 @@ def fit_speech(
                 noise = torch.randn(batch.shape, generator=state.torch).to(batch.device) * config.noise
                 loss = loss + F.mse_loss(member(batch + noise), codes[chosen])
             state.apply(loss)
-            state.finished = state.step >= config.num_steps
+            if state.step >= config.num_steps:
+                state.finish()
             if state.step % 10 == 0 or state.finished:
                 value = float(loss.detach()) / len(model.members)
                 yield Metric(name="speech loss", step=state.step, value=value, seconds=state.seconds)

@@ -52,8 +52,13 @@ class StageState:
 
     @property
     def seconds(self) -> float:
-        """Seconds of work on this stage."""
+        """Seconds of work on this stage; the clock stands still once it is finished."""
         return self.clock.seconds
+
+    def finish(self) -> None:
+        """The stage is done."""
+        self.finished = True
+        self.clock.stop()
 
     def resume(self) -> bool:
         """Go on where the resume file stopped; False where there is none.
@@ -79,6 +84,8 @@ class StageState:
         self.torch.set_state(found.tensors["torch"])
         self.step, self.finished = int(facts["step"]), bool(facts["finished"])
         self.clock = Clock(float(facts["seconds"]))
+        if self.finished:
+            self.clock.stop()
         return True
 
     def save(self) -> None:

@@ -1,7 +1,6 @@
 """Stage 1: neck and torso as one bent picture."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -90,7 +89,8 @@ def fit_torso(
             colour_error = (seen * (whole - picture).square()).mean()
             alpha_error = (0.1 + 0.9 * seen).mul((rgba[:, 3:] - alpha).square()).mean()
             state.apply(colour_error + config.alpha_weight * alpha_error)
-            state.finished = share >= 1.0
+            if share >= 1.0:
+                state.finish()
             if state.step % 20 == 0 or state.finished:
                 psnr = float(-10 * torch.log10(colour_error.detach() / seen.mean() + 1e-10))
                 yield Metric(name="torso psnr", step=state.step, value=psnr, seconds=state.seconds)

@@ -1,0 +1,153 @@
+"""Training on the synthetic person: learns, repeats itself, survives interruption, refuses what it must."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from nerf_ad.avatar.avatar import Avatar
+from nerf_ad.core.errors import BadInputError, FormatError, NerfAdError
+from nerf_ad.core.events import EVENT, Metric
+from nerf_ad.dataset.dataset import Dataset
+from nerf_ad.dataset.sampler import RaySamplingConfig
+from nerf_ad.evaluation.held_out import HeldOut, drive_with_recording, lip_gap, measure_pictures
+from nerf_ad.metrics.landmarks import lagged_correlation
+from nerf_ad.models.talking_head import TalkingHeadConfig
+from nerf_ad.presets import TINY
+from nerf_ad.rendering.render import draw
+from nerf_ad.training.checkpoint import load_checkpoint, save_checkpoint
+from nerf_ad.training.head import HeadTrainingConfig
+from nerf_ad.training.speech import SpeechTrainingConfig
+from nerf_ad.training.torso import TorsoTrainingConfig
+from nerf_ad.training.train import TrainConfig, train, train_events
+
+BRIEF = TrainConfig(
+    preset="brief",
+    model=TalkingHeadConfig(
+        field=TINY.model.field, grid_resolution=24, num_steps=32, num_samples=8, mouth_dim=4
+    ),
+    speech_code=TINY.speech_code,
+    torso=TorsoTrainingConfig(num_steps=6, num_frames=2),
+    speech_training=SpeechTrainingConfig(num_steps=6, batch_size=16),
+    head=HeadTrainingConfig(num_steps=12, rays=RaySamplingConfig(num_rays=256, num_frames=4)),
+)
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def trained(person: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Avatar:
+    return train(person, tmp_path_factory.mktemp("tiny") / "person.avatar", TINY, device=CPU)
+
+
+@pytest.mark.slow
+def test_the_avatar_looks_like_the_person(trained: Avatar, person: Dataset) -> None:
+    drive, frames = drive_with_recording(trained, person)
+    held = HeldOut(frames, [person.frame(i) for i in frames], list(draw(trained, drive)))
+    figures = measure_pictures(held, person, person.size)
+    plate = person.background()
+    nobody = measure_pictures(HeldOut(frames, held.real, [plate] * len(frames)), person, person.size)
+    assert figures["psnr"] > 22
+    assert figures["psnr_head"] > nobody["psnr_head"] + 6
+
+
+@pytest.mark.slow
+def test_lips_follow_their_own_sound_better_than_another(trained: Avatar, person: Dataset) -> None:
+    drive, frames = drive_with_recording(trained, person)
+    truth = lip_gap(person.landmarks().points[frames.start : frames.stop, :, :2].astype(float))
+    scores = lagged_correlation(drive.mouth[:, 0].astype(float), truth, reach=3)
+    late = np.roll(drive.mouth[:, 0], 4).astype(float)
+    assert abs(scores[0]) > 0.5
+    assert abs(scores[0]) > abs(lagged_correlation(late, truth, reach=0)[0])
+
+
+@pytest.mark.slow
+def test_a_damaged_avatar_is_refused_in_one_sentence(trained: Avatar, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    copy = tmp_path / "copy.avatar"
+    shutil.copytree(trained.root, copy)
+    path = copy / "weights" / "head.safetensors"
+    tensors = load_file(path)
+    tensors.pop("field.colour_out.bias")
+    save_file(tensors, path)
+    with pytest.raises(FormatError, match="has changed"):
+        Avatar.load(copy)
+    with pytest.raises(FormatError, match=r"has no tensor field\.colour_out\.bias"):
+        Avatar.load(copy, verify=False)
+    text = (copy / "avatar.toml").read_text().replace("format = 1", "format = 99", 1)
+    (copy / "avatar.toml").write_text(text)
+    with pytest.raises(FormatError, match="avatar format 99"):
+        Avatar.load(copy)
+
+
+def run_until(person: Dataset, root: Path, *, stop_after: int | None = None) -> None:
+    events = train_events(person, root, BRIEF, device=CPU)
+    for count, _ in enumerate(events):
+        if stop_after is not None and count == stop_after:
+            events.close()
+            return
+
+
+@pytest.mark.slow
+def test_stopped_and_resumed_equals_never_stopped(person: Dataset, tmp_path: Path) -> None:
+    run_until(person, tmp_path / "whole.avatar")
+    for stop_after in (5, 6, 7, 8):
+        run_until(person, tmp_path / "parts.avatar", stop_after=stop_after)
+    run_until(person, tmp_path / "parts.avatar")
+    whole, parts = (Avatar.load(tmp_path / f"{name}.avatar") for name in ("whole", "parts"))
+    for name, tensor in whole.head.state_dict().items():
+        torch.testing.assert_close(parts.head.state_dict()[name], tensor, rtol=0, atol=0, msg=name)
+    for name, tensor in whole.speech_code.state_dict().items():
+        torch.testing.assert_close(parts.speech_code.state_dict()[name], tensor, rtol=0, atol=0, msg=name)
+
+
+def test_events_are_logged_and_can_be_read_back(person: Dataset, tmp_path: Path) -> None:
+    run_until(person, tmp_path / "a.avatar")
+    lines = (tmp_path / "a.avatar" / "runs" / "train" / "events.jsonl").read_text().splitlines()
+    events = [EVENT.validate_json(line) for line in lines]
+    assert {event.name for event in events if isinstance(event, Metric)} >= {"loss", "psnr", "torso psnr"}
+
+
+def test_another_training_in_the_same_folder_is_refused(person: Dataset, tmp_path: Path) -> None:
+    run_until(person, tmp_path / "a.avatar", stop_after=5)
+    other = TrainConfig.model_validate({**BRIEF.model_dump(), "seed": 7})
+    with pytest.raises(BadInputError, match="other settings"):
+        list(train_events(person, tmp_path / "a.avatar", other, device=CPU))
+
+
+def test_a_folder_with_other_things_is_refused(person: Dataset, tmp_path: Path) -> None:
+    (tmp_path / "letters").mkdir()
+    (tmp_path / "letters" / "dear.txt").write_text("dear")
+    with pytest.raises(BadInputError, match="not an avatar"):
+        list(train_events(person, tmp_path / "letters", BRIEF, device=CPU))
+    assert (tmp_path / "letters" / "dear.txt").read_text() == "dear"
+
+
+def test_what_is_not_finite_never_reaches_the_disk(tmp_path: Path) -> None:
+    path = tmp_path / "resume.safetensors"
+    save_checkpoint(path, {"a": torch.ones(2)}, {"step": 1})
+    with pytest.raises(NerfAdError, match="not finite"):
+        save_checkpoint(path, {"a": torch.tensor([1.0, float("nan")])}, {"step": 2})
+    found = load_checkpoint(path)
+    assert found is not None
+    assert found.facts == {"step": 1}
+
+
+def test_a_damaged_resume_file_is_a_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "resume.safetensors"
+    save_checkpoint(path, {"a": torch.ones(200)}, {"step": 1})
+    path.write_bytes(path.read_bytes()[:50])
+    with pytest.raises(FormatError, match="damaged"):
+        load_checkpoint(path)
+
+
+def test_a_saved_config_is_a_config(tmp_path: Path) -> None:
+    BRIEF.save_toml(tmp_path / "config.toml")
+    assert TrainConfig.from_toml(tmp_path / "config.toml") == BRIEF
+    raw = json.loads(BRIEF.model_dump_json())
+    raw["head"]["plane_ratte"] = 1.0
+    with pytest.raises(FormatError, match=r"head\.plane_ratte"):
+        TrainConfig.from_mapping(raw, source="given")

@@ -87,6 +87,6 @@ def load_complaints(path: Path) -> list[Complaint]:
         FormatError: missing or damaged.
     """
     raw: Any = read_json(path)
-    if not isinstance(raw, list):
+    if not isinstance(raw, list) or not all(isinstance(item, dict) for item in raw):
         raise FormatError(f"{path} is not a list of complaints", hint="run nerf-ad capture again")
     return [Complaint.from_mapping(item, source=str(path)) for item in raw]

@@ -127,6 +127,9 @@ def _perform(name: str, rest: list[str]) -> int:
     module = import_module(verb.module)
     import tyro
 
+    if os.environ.get("NO_COLOR"):
+        tyro._experimental_options["ansi_codes"] = False  # its only switch that comes after the import
+
     # Required things are positional, choices are options, and no flag has a negative twin.
     config = (tyro.conf.PositionalRequiredArgs, tyro.conf.FlagCreatePairsOff)
     prog = f"{PROGRAM} {name}"

@@ -76,7 +76,7 @@ def test_leftover_bytes_and_wrong_sizes_are_noticed(tmp_path: Path) -> None:
         read_variables(tmp_path / "none.bin")
 
 
-@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(place=st.integers(0, 150), value=st.integers(0, 255))
 def test_damage_never_raises_anything_else(tmp_path: Path, place: int, value: int) -> None:
     whole = bytearray(model(VARIABLES, {"a": "encoder/heads"}))

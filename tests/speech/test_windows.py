@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nerf_ad.speech.windows import windows
 
 
+@settings(deadline=None)
 @given(
     steps=st.integers(1, 60),
     num_frames=st.integers(0, 40),

@@ -24,7 +24,7 @@ test:
 	@echo "== fetching third-party weights for the tests that use them"
 	@.venv/bin/nerf-ad weights fetch --yes || echo "no weights: the tests that need them are skipped"
 	@echo "== running the tests"
-	@.venv/bin/python -m pytest -q -n auto
+	@OMP_NUM_THREADS=1 .venv/bin/python -m pytest -q -n auto
 
 check:
 	@scripts/setup face,dev

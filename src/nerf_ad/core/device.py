@@ -30,9 +30,14 @@ def choose_device(name: str = "auto") -> torch.device:
 def prepare_cpu(num_threads: int | None = None) -> None:
     """Use all cores, and keep freed memory instead of giving it back page by page.
 
-    The allocator setting takes page faults out of every step (performance.md section 4: 2x on big batches).
+    ``OMP_NUM_THREADS`` is respected where it is set. The allocator setting takes page faults out of every step
+    (performance.md section 4: 2x on big batches).
     """
-    torch.set_num_threads(num_threads or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)
+    if num_threads is not None:
+        torch.set_num_threads(num_threads)
+    elif "OMP_NUM_THREADS" not in os.environ:
+        affinity = getattr(os, "sched_getaffinity", None)
+        torch.set_num_threads(len(affinity(0)) if affinity else os.cpu_count() or 1)
     if sys.platform == "linux":
         try:
             libc = ctypes.CDLL("libc.so.6")

@@ -19,7 +19,7 @@ class SpeechTrainingConfig(Config):
 
     num_steps: int = Field(default=300, ge=1)
     """Optimiser steps; more only learns the clip by heart (docs/decisions/0002)."""
-    batch_size: int = Field(default=256, ge=1)
+    batch_size: int = Field(default=128, ge=1)
     """Windows per step."""
     rate: float = Field(default=2e-3, gt=0)
     """AdamW's rate, falling linearly to 0."""
@@ -55,14 +55,10 @@ def fit_speech(
             share = state.step / config.num_steps
             for group in state.optimiser.param_groups:
                 group["lr"] = config.rate * (1 - share) * state.rate_factor
-            loss = codes.new_zeros(())
-            for member in model.members:
-                chosen = torch.randint(0, len(codes), (config.batch_size,), generator=state.torch).to(
-                    codes.device
-                )
-                batch = inputs[chosen]
-                noise = torch.randn(batch.shape, generator=state.torch).to(batch.device) * config.noise
-                loss = loss + F.mse_loss(member(batch + noise), codes[chosen])
+            chosen = torch.randint(0, len(codes), (config.batch_size,), generator=state.torch).to(codes.device)
+            noise = torch.randn((config.batch_size, *inputs.shape[1:]), generator=state.torch)
+            batch = inputs[chosen] + config.noise * noise.to(codes.device)
+            loss = torch.stack([F.mse_loss(member(batch), codes[chosen]) for member in model.members]).sum()
             state.apply(loss)
             if state.step >= config.num_steps:
                 state.finish()

@@ -267,10 +267,23 @@ class _Reader:
         return payload
 
     def _some(self, count: int) -> bytes:
-        silence = self._task.child.silence_seconds
-        if os.name == "posix" and not select.select([self._handle], [], [], silence)[0]:
-            raise MediaError(f"{self._task.path} cannot be decoded: the decoder hangs", hint=_HINT)
+        self._wait()
         return os.read(self._handle, count)
+
+    def _wait(self) -> None:
+        """Return when there is something to read; Windows cannot tell and just waits.
+
+        Time is counted in slices, so that a pause of the whole program (Ctrl-Z, a lid closed) costs only one.
+        """
+        if os.name != "posix":
+            return
+        left = self._task.child.silence_seconds
+        while left > 0:
+            slice_seconds = min(left, 1.0)
+            if select.select([self._handle], [], [], slice_seconds)[0]:
+                return
+            left -= slice_seconds
+        raise MediaError(f"{self._task.path} cannot be decoded: the decoder hangs", hint=_HINT)
 
 
 # ---- the child ----

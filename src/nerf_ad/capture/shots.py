@@ -87,7 +87,7 @@ def cut_scores(
 def _loneliness(values: Float[np.ndarray, "frames"], floor: float) -> Float[np.ndarray, "frames"]:
     padded = np.pad(values, _REACH)
     shifts = [np.roll(padded, step)[_REACH:-_REACH] for step in range(-_REACH, _REACH + 1) if step]
-    return values / (np.max(shifts, axis=0) + floor)
+    return np.asarray(values / (np.max(shifts, axis=0) + floor))
 
 
 def _motion(landmarks: Float[np.ndarray, "frames points coordinates"]) -> Float[np.ndarray, "frames"]:

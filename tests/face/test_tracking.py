@@ -1,5 +1,7 @@
 """A synthetic head whose rigid points, pose path and focal length are known."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -12,7 +14,7 @@ from nerf_ad.geometry.rotations import geodesic_distance, matrix_from_euler
 SIZE, FRAMES, FOCAL = 512, 240, 1100.0
 
 
-def make_head():
+def make_head() -> Any:
     """478 points on the front of an ellipsoid, the few named ones where faces have them."""
     random = np.random.default_rng(0)
     x, y = random.uniform(-0.07, 0.07, 478), random.uniform(-0.09, 0.09, 478)
@@ -29,7 +31,7 @@ def make_head():
     return np.stack([x, y, z], axis=1)
 
 
-def make_clip(*, noise=0.5, seed=1, nod=True, cut=None):
+def make_clip(*, noise: Any = 0.5, seed: Any = 1, nod: Any = True, cut: Any = None) -> Any:
     """Landmarks, head-to-world truth. The jaw (not rigid) moves by centimetres."""
     random = np.random.default_rng(seed)
     time = np.arange(FRAMES) / 25
@@ -50,7 +52,7 @@ def make_clip(*, noise=0.5, seed=1, nod=True, cut=None):
     return (points + random.normal(size=points.shape) * [noise, noise, 2 * noise]).astype(np.float32), camera
 
 
-def relative_rotation_error(result, camera):
+def relative_rotation_error(result: Any, camera: Any) -> Any:
     """Degrees, after the constant turn between the two definitions of a frontal head is taken away."""
     found, true = result.camera_to_world[:, :3, :3].astype(np.float64), camera[:, :3, :3]
     between = np.einsum("fij,fkj->ik", found, true)
@@ -63,12 +65,12 @@ ONES = np.ones(FRAMES, np.float32)
 
 
 @pytest.fixture(name="tracked", scope="module")
-def tracked_clip():
+def tracked_clip() -> Any:
     points, camera = make_clip()
     return track_head(points, ONES, SIZE, (0,), TrackingConfig()), camera, points
 
 
-def test_pose_is_found(tracked):
+def test_pose_is_found(tracked: Any) -> None:
     result, camera, _ = tracked
     assert relative_rotation_error(result, camera).max() < 0.5
     found = project(
@@ -87,13 +89,13 @@ def test_pose_is_found(tracked):
     assert 0.6 * FOCAL < result.intrinsics[0] < 1.9 * FOCAL
 
 
-def test_errors_are_reported(tracked):
+def test_errors_are_reported(tracked: Any) -> None:
     result, _, _ = tracked
     assert 0.3 < np.median(result.reprojection_error) < 0.8
     assert np.median(result.jitter) < np.median(result.jitter_raw)
 
 
-def test_world_axes(tracked):
+def test_world_axes(tracked: Any) -> None:
     result, _, _ = tracked
     rows = {int(index): row for row, index in enumerate(result.point_indices)}
     points = result.head_points
@@ -104,7 +106,7 @@ def test_world_axes(tracked):
     assert (result.camera_to_world[:, 2, 3] > 0.3).all()
 
 
-def test_fast_nod_is_neither_late_nor_flat(tracked):
+def test_fast_nod_is_neither_late_nor_flat(tracked: Any) -> None:
     result, camera, _ = tracked
     window = slice(100, 141)
     found, true = (-np.asarray(c[window, 1, 2], float) for c in (result.camera_to_world, camera))
@@ -114,14 +116,14 @@ def test_fast_nod_is_neither_late_nor_flat(tracked):
     assert np.ptp(found) > 0.93 * np.ptp(true)
 
 
-def test_smoothing_stays_inside_shots():
+def test_smoothing_stays_inside_shots() -> None:
     points, camera = make_clip(cut=100, nod=False)
     result = track_head(points, ONES, SIZE, (0, 100), TrackingConfig())
     assert relative_rotation_error(result, camera)[95:105].max() < 0.6
     assert (result.jitter[[99, 100]] == 0).all()
 
 
-def test_missing_faces_are_interpolated():
+def test_missing_faces_are_interpolated() -> None:
     points, camera = make_clip(nod=False)
     confidence = ONES.copy()
     confidence[50:56] = 0
@@ -133,7 +135,7 @@ def test_missing_faces_are_interpolated():
     assert error[:3].max() < 3.0
 
 
-def test_another_picture_size_gives_the_same_poses(tracked):
+def test_another_picture_size_gives_the_same_poses(tracked: Any) -> None:
     result, _, points = tracked
     half = track_head(points / 2, ONES, SIZE // 2, (0,), TrackingConfig())
     assert (
@@ -145,7 +147,7 @@ def test_another_picture_size_gives_the_same_poses(tracked):
     np.testing.assert_allclose(half.intrinsics * 2, result.intrinsics, rtol=1e-2)
 
 
-def test_no_face_is_an_error():
+def test_no_face_is_an_error() -> None:
     points, _ = make_clip()
     with pytest.raises(MediaError, match="no face"):
         track_head(points, np.zeros(FRAMES, np.float32), SIZE, (0,), TrackingConfig())

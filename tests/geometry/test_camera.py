@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -17,11 +19,11 @@ INTRINSICS = Intrinsics(900.0, 950.0, 250.0, 260.0)
 
 
 @pytest.fixture(name="pose")
-def some_pose():
+def some_pose() -> Any:
     return pose_matrix(matrix_from_axis_angle(np.array([0.2, -0.4, 0.1])), np.array([0.1, 0.05, 0.8]))
 
 
-def test_axes():
+def test_axes() -> None:
     pose = np.eye(4)
     points = np.array([[0.0, 0.0, -1.0], [0.1, 0.0, -1.0], [0.0, 0.1, -1.0], [0.0, 0.0, 1.0]])
     pixels, depth = project(points, pose, INTRINSICS)
@@ -31,11 +33,11 @@ def test_axes():
     np.testing.assert_allclose(depth, [1, 1, 1, -1])
 
 
-def test_inverse_pose(pose):
+def test_inverse_pose(pose: Any) -> None:
     np.testing.assert_allclose(invert_pose(pose) @ pose, np.eye(4), atol=1e-12)
 
 
-def test_poses_broadcast_over_points(pose):
+def test_poses_broadcast_over_points(pose: Any) -> None:
     points = np.random.default_rng(0).normal(size=(5, 3)) * 0.05
     poses = np.stack([pose, np.eye(4) + np.array([[0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0.5], [0, 0, 0, 0]])])
     both = project(points, poses[:, None], INTRINSICS).pixels
@@ -43,7 +45,7 @@ def test_poses_broadcast_over_points(pose):
         np.testing.assert_allclose(both[frame], project(points, poses[frame], INTRINSICS).pixels)
 
 
-def test_scaling_and_cropping_move_pixels(pose):
+def test_scaling_and_cropping_move_pixels(pose: Any) -> None:
     points = np.random.default_rng(1).normal(size=(5, 3)) * 0.05
     pixels = project(points, pose, INTRINSICS).pixels
     np.testing.assert_allclose(project(points, pose, scale_intrinsics(INTRINSICS, 0.5)).pixels, pixels / 2)
@@ -51,7 +53,7 @@ def test_scaling_and_cropping_move_pixels(pose):
     np.testing.assert_allclose(cropped, pixels - [30, 10])
 
 
-def test_points_on_rays_project_to_their_pixels(pose):
+def test_points_on_rays_project_to_their_pixels(pose: Any) -> None:
     pixels = torch.rand(40, 2) * 500
     pose32, intrinsics = torch.tensor(pose, dtype=torch.float32), torch.tensor(INTRINSICS.array())
     rays = pixel_rays(pixels, pose32, intrinsics)
@@ -65,7 +67,7 @@ def test_points_on_rays_project_to_their_pixels(pose):
     torch.testing.assert_close(again_depth, depth)
 
 
-def test_a_pose_for_every_ray(pose):
+def test_a_pose_for_every_ray(pose: Any) -> None:
     poses = torch.tensor(np.stack([pose, np.eye(4)]), dtype=torch.float32)
     pixels, intrinsics = torch.tensor([[10.0, 20.0], [30.0, 40.0]]), torch.tensor(INTRINSICS.array())
     both = pixel_rays(pixels, poses, intrinsics)
@@ -75,6 +77,6 @@ def test_a_pose_for_every_ray(pose):
         torch.testing.assert_close(both.directions[ray], alone.directions[0])
 
 
-def test_pixel_centres():
+def test_pixel_centres() -> None:
     grid = pixel_grid(3, 2)
     assert grid.tolist() == [[0.5, 0.5], [1.5, 0.5], [2.5, 0.5], [0.5, 1.5], [1.5, 1.5], [2.5, 1.5]]

@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 
 from nerf_ad.core.config import Config
 from nerf_ad.core.errors import MediaError
-from nerf_ad.face.head_pose import Poses, guess_poses, linearise, solve_poses
+from nerf_ad.face.head_pose import Poses, guess_poses, solve_poses
 from nerf_ad.face.head_shape import RIGID_POINTS, HeadShape, average_face, fit_head_shape
 from nerf_ad.geometry.camera import Intrinsics, project
 from nerf_ad.geometry.smoothing import shot_ranges, smooth_poses
@@ -95,17 +95,6 @@ def track_head(
     trust = (confidence > 0).astype(np.float64)
     poses = Poses(*smooth_poses(raw.rotation, raw.translation, trust, shots)) if config.smooth else raw
 
-    error = np.concatenate(
-        [
-            np.linalg.norm(
-                linearise(
-                    pixels[part], head.points, focal, centre, Poses(*(a[part] for a in poses))
-                ).residual,
-                axis=2,
-            )
-            for part in (slice(i, i + 256) for i in range(0, len(points), 256))
-        ]
-    )
     intrinsics = Intrinsics.centred(focal, size, size)
     camera_to_world = poses.camera_to_world()
     return TrackingResult(
@@ -113,10 +102,25 @@ def track_head(
         intrinsics.array(),
         head.points.astype(np.float32),
         RIGID_POINTS,
-        np.median(error, axis=1).astype(np.float32),
+        measure_reprojection(points, camera_to_world, intrinsics, head.points),
         measure_jitter(camera_to_world, intrinsics, head.points, shots),
         measure_jitter(raw.camera_to_world(), intrinsics, head.points, shots),
     )
+
+
+def measure_reprojection(
+    points: Float[np.ndarray, "frames 478 3"],
+    camera_to_world: Float[np.ndarray, "frames 4 4"],
+    intrinsics: Intrinsics,
+    head_points: Float[np.ndarray, "points 3"],
+) -> Float[np.ndarray, "frames"]:
+    """Median distance in pixels between the projected rigid points and their landmarks, per frame."""
+    error = np.empty(len(points), np.float32)
+    for start in range(0, len(points), 256):
+        part = slice(start, start + 256)
+        seen = project(head_points[None], camera_to_world[part, None], intrinsics).pixels
+        error[part] = np.median(np.linalg.norm(seen - points[part, RIGID_POINTS, :2], axis=2), axis=1)
+    return error
 
 
 def measure_jitter(

@@ -22,6 +22,10 @@ from nerf_ad.geometry.rotations import axis_angle_from_matrix, matrix_from_axis_
 
 _SHORTEST = 12
 """Frames a shot needs to tell anything about noise."""
+_WINDOW = 64
+"""Frames of a window whose spectrum is taken."""
+_MOST_WINDOWS = 120
+"""Windows looked at, evenly spread over a long clip."""
 _FREEDOM = 4.0
 """Degrees of freedom of the Student distribution of accelerations."""
 
@@ -42,40 +46,66 @@ def shot_ranges(shots: tuple[int, ...], num_frames: int) -> list[range]:
 
 
 def estimate_noise(
-    path: Float[np.ndarray, "frames dof"], shots: tuple[int, ...], *, rounds: int = 200
+    path: Float[np.ndarray, "frames dof"],
+    shots: tuple[int, ...],
+    *,
+    measurement: Float[np.ndarray, "dof dof"] | None = None,
+    rounds: int = 150,
 ) -> PathNoise | None:
-    """Maximum-likelihood noise and liveliness of a measured path; ``None`` if every shot is too short."""
-    gains, spectra = [], []
-    for frames in shot_ranges(shots, len(path)):
-        if len(frames) < _SHORTEST:
-            continue
-        second = np.diff(path[frames.start : frames.stop], n=2, axis=0)
+    """Maximum-likelihood noise and liveliness of a measured path; ``None`` if every shot is too short.
+
+    The measurement's noise is read from the calmer windows alone: where the head moves, a frame shown twice
+    or left out (a clip converted from another frame rate) looks like noise, but is not.
+    Where ``measurement`` is given it is taken for R and only the liveliness is estimated.
+    """
+    spectra, gains, speeds = [], [], []
+    starts = [
+        (start, min(_WINDOW, frames.stop - start))
+        for frames in shot_ranges(shots, len(path))
+        for start in range(frames.start, frames.stop - _SHORTEST + 1, _WINDOW)
+    ]
+    for start, length in starts[:: -(-len(starts) // _MOST_WINDOWS) or 1]:
+        window = path[start : start + length]
+        second = np.diff(window, n=2, axis=0)
         taper = np.hanning(len(second) + 2)[1:-1, None]
         spectra.append(np.fft.rfft(second * taper, axis=0)[1:] / np.sqrt((taper**2).sum()))
-        angle = 2 * np.pi * np.fft.rfftfreq(len(second))[1:]
-        gains.append(np.abs(1 - np.exp(1j * angle)) ** 4)
+        gains.append(np.abs(1 - np.exp(2j * np.pi * np.fft.rfftfreq(len(second))[1:])) ** 4)
+        speeds.append((window[length // 2 :].mean(axis=0) - window[: length // 2].mean(axis=0)) / length)
     if not spectra:
         return None
-    return _fit_spectrum(np.concatenate(spectra), np.concatenate(gains), rounds)
+    scale = np.sqrt(np.mean([(np.abs(spectrum) ** 2).mean(axis=0) for spectrum in spectra], axis=0)) + 1e-12
+    speed = np.linalg.norm(np.array(speeds) / scale, axis=1)
+    calm = np.flatnonzero(speed <= np.quantile(speed, 0.4))
+    if len(calm) < 3:
+        calm = np.arange(len(speed))
+    back = np.outer(scale, scale)
+    if measurement is None:
+        quiet = _fit_spectrum([spectra[i] / scale for i in calm], [gains[i] for i in calm], rounds, None)
+        measurement = quiet.measurement * back
+    whole = _fit_spectrum([spectrum / scale for spectrum in spectra], gains, rounds, measurement / back)
+    return PathNoise(whole.measurement * back, whole.acceleration * back)
 
 
 def _fit_spectrum(
-    spectrum: Complex[np.ndarray, "waves dof"], gain: Float[np.ndarray, "waves"], rounds: int
+    spectra: list[Complex[np.ndarray, "_ dof"]],
+    gains: list[Float[np.ndarray, "_"]],
+    rounds: int,
+    measurement: Float[np.ndarray, "dof dof"] | None,
 ) -> PathNoise:
-    scale = np.sqrt((np.abs(spectrum) ** 2).mean(axis=0)) + 1e-12
-    spectrum = spectrum / scale
+    """Expectation-maximisation of R and Q, or of Q alone where R is given."""
+    spectrum, gain = np.concatenate(spectra), np.concatenate(gains)[:, None, None]
     power = np.real(spectrum[:, :, None] * spectrum[:, None, :].conj())
     dof = spectrum.shape[1]
-    motion, noise = 0.5 * np.eye(dof), 0.5 / gain.mean() * np.eye(dof)
+    motion = 0.5 * np.eye(dof)
+    noise = 0.5 / gain.mean() * np.eye(dof) if measurement is None else measurement
     ridge = 1e-9 * np.eye(dof)
     for _ in range(rounds):
-        total = motion + gain[:, None, None] * noise
-        inverse = np.linalg.inv(total + ridge)
+        inverse = np.linalg.inv(motion + gain * noise + ridge)
         excess = inverse @ power @ inverse - inverse
         motion = motion + motion @ excess.mean(axis=0) @ motion
-        noise = noise + noise @ (gain[:, None, None] * excess).mean(axis=0) @ noise
-    back = np.outer(scale, scale)
-    return PathNoise(_positive(noise) * back, _positive(motion) * back)
+        if measurement is None:
+            noise = noise + noise @ (gain * excess).mean(axis=0) @ noise
+    return PathNoise(_positive(noise), _positive(motion))
 
 
 def _positive(matrix: Float[np.ndarray, "dof dof"]) -> Float[np.ndarray, "dof dof"]:
@@ -166,6 +196,7 @@ def smooth_poses(
     translation: Float[np.ndarray, "frames 3"],
     trust: Float[np.ndarray, "frames"],
     shots: tuple[int, ...],
+    measurement: Float[np.ndarray, "6 6"] | None = None,
 ) -> tuple[Float[np.ndarray, "frames 3 3"], Float[np.ndarray, "frames 3"]]:
     """Smooth object-to-camera poses inside each shot.
 
@@ -177,10 +208,12 @@ def smooth_poses(
         translation: metres, z < 0.
         trust: weight of each frame's measurement, 0 for none.
         shots: first frame of every shot.
+        measurement: covariance of the measured :func:`pose_coordinates`; estimated if not given.
     """
     centre = mean_rotation(rotation)
     path = pose_coordinates(rotation, translation, centre)
-    return poses_at(smooth_path(path, trust, shots), centre)
+    noise = estimate_noise(path, shots, measurement=measurement)
+    return poses_at(smooth_path(path, trust, shots, noise), centre)
 
 
 def pose_coordinates(

@@ -330,7 +330,7 @@ def speech_windows(dataset: Dataset, config: TrainConfig, device: torch.device) 
     stacked = windows(
         track.features,
         dataset.num_frames,
-        fps=dataset.manifest.fps,
+        fps=float(dataset.manifest.fps),
         reach=config.speech_code.reach,
         rate_hz=track.rate_hz,
     )

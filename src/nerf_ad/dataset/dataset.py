@@ -30,7 +30,7 @@ class Source(Config):
     seconds: float
     """Length of its video."""
     crop: tuple[int, int, int] | None = Field(default=None, strict=False)
-    """Left, top, side of the square that was cut out, in source pixels; absent if the whole frame was kept."""
+    """Left, top, side of the square that was cut out, in source pixels; absent if all was kept."""
 
 
 class StepRecord(Config):
@@ -64,14 +64,14 @@ class DatasetManifest(Config):
     shots: tuple[int, ...] = Field(default=(0,), strict=False)
     """First frame of every shot, ascending, beginning with 0."""
     av_offset_ms: float | None = None
-    """How much later the sound is than the lips, in milliseconds; absent where it could not be measured."""
+    """How far the mouth is behind the sound, in milliseconds; absent where it could not be measured."""
     reprojection_error: float | None = None
     """Median distance of the rigid head points from their landmarks, in pixels."""
     jitter: float | None = None
     """How much the head trembles from frame to frame, in pixels."""
-    steps: dict[str, StepRecord] = {}
+    steps: dict[str, StepRecord] = Field(default_factory=dict)
     """What capture has done."""
-    started: dict[str, str] = {}
+    started: dict[str, str] = Field(default_factory=dict)
     """Steps begun and not finished, with the hash of their inputs; their files so far are kept."""
 
 

@@ -23,6 +23,7 @@ class Layout:
         self.speech = root / "speech"
         self.split = root / "split.json"
         self.complaints = root / "complaints.json"
+        self.complaint_folder = root / "complaints"
         self.report = root / "report"
 
     def frame(self, index: int) -> Path:
@@ -40,3 +41,7 @@ class Layout:
     def speech_features(self, name: str) -> Path:
         """Arrays of the speech encoder ``name``."""
         return self.speech / f"{name}.npz"
+
+    def step_complaints(self, step: str) -> Path:
+        """What the capture step ``step`` found wrong; ``complaints`` holds all of them together."""
+        return self.complaint_folder / f"{step}.json"

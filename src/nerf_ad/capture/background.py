@@ -1,0 +1,174 @@
+"""The clean plate: what the camera would see without the person.
+
+AD-NeRF takes each pixel from the frame in which it lies farthest from the foreground, and only if that is
+more than 5 px away. Where several frames qualify, their median has less noise; where none does, the plate is
+filled smoothly from its surroundings.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, UInt8
+from pydantic import Field
+
+from nerf_ad.core.config import Config
+
+Picture = UInt8[np.ndarray, "height width 3"]
+Labels = UInt8[np.ndarray, "height width"]
+
+
+class BackgroundConfig(Config):
+    """How the clean plate is made."""
+
+    every: int = Field(default=20, ge=1)
+    """Look at every n-th frame (AD-NeRF: 20)."""
+    max_samples: int = Field(default=96, ge=1)
+    """At most this many frames, spread evenly: a bound on memory (ours; 75 MB at 512x512)."""
+    clearance: float = Field(default=5.0, ge=0.0)
+    """Smallest distance from the person in pixels of a 512x512 frame (AD-NeRF: 5)."""
+    well_clear: float = Field(default=20.0, ge=0.0)
+    """Frames nearer to the person than this, and than half the farthest, are left out of it (ours)."""
+    min_median: int = Field(default=5, ge=1)
+    """Median of the frames that qualify from this many on; below, the one farthest from the person (ours)."""
+    tolerance: float = Field(default=12.0, gt=0.0)
+    """Mean colour difference (of 255) from which two shots are said to have different backgrounds (ours)."""
+
+
+class Plate(NamedTuple):
+    """The clean plate and how much of it was seen."""
+
+    picture: Picture
+    """The plate."""
+    seen: Bool[np.ndarray, "height width"]
+    """Pixels that were background in at least one frame; the others are filled in."""
+    shot_differences: dict[int, float]
+    """Shot -> mean colour difference of its background from the plate, of 255."""
+
+
+def sample_frames(num_frames: int, config: BackgroundConfig) -> list[int]:
+    """Which frames the plate looks at: every n-th, thinned evenly if they are too many."""
+    frames = list(range(0, num_frames, config.every))
+    if len(frames) <= config.max_samples:
+        return frames
+    chosen = np.linspace(0, len(frames) - 1, config.max_samples).round().astype(int)
+    return [frames[index] for index in chosen]
+
+
+def build_plate(
+    frames: list[int],
+    read: Callable[[int], tuple[Any, Any]],
+    shot_of: Callable[[int], int],
+    config: BackgroundConfig,
+) -> Plate:
+    """Make the plate from a few frames.
+
+    Args:
+        frames: which frames to look at (``sample_frames``).
+        read: frame number -> picture (height width 3) uint8 and foreground mask (height width) bool.
+        shot_of: frame number -> number of its shot.
+        config: the rules.
+    """
+    from scipy.ndimage import distance_transform_edt
+
+    pictures, distances = [], []
+    for frame in frames:
+        picture, foreground = read(frame)
+        clearance = config.clearance * picture.shape[0] / 512
+        distance = distance_transform_edt(~foreground)
+        if not foreground.any():
+            distance = np.full(foreground.shape, float(max(foreground.shape)))
+        pictures.append(picture)
+        distances.append(np.where(distance > clearance, distance, 0).astype(np.float16))
+    stack, clear = np.stack(pictures), np.stack(distances)
+    seen = np.asarray((clear > 0).any(axis=0))
+    # Just outside the mask hair still shines through: where a pixel was ever well clear, that counts alone.
+    enough = np.minimum(clear.max(axis=0) / 2, config.well_clear * stack.shape[1] / 512)
+    clear = np.where(clear >= enough, clear, 0)
+    plate = np.zeros(stack.shape[1:], np.float32)
+    for top in range(0, stack.shape[1], 16):  # in bands: sorting all at once would double the memory
+        band = slice(top, top + 16)
+        plate[band] = _merge(stack[:, band], clear[:, band], config.min_median)
+    differences = _shot_differences(stack, clear > 0, plate, [shot_of(frame) for frame in frames])
+    filled = fill_smoothly(plate, seen)
+    return Plate(np.clip(filled + 0.5, 0, 255).astype(np.uint8), seen, differences)
+
+
+def fill_smoothly(
+    picture: Float[np.ndarray, "height width channels"], known: Bool[np.ndarray, "height width"]
+) -> Float[np.ndarray, "height width channels"]:
+    """Fill unknown pixels from known ones: coarse averages far away, finer ones near the edge (push-pull).
+
+    Known pixels keep their value. With nothing known the result is mid-grey.
+    """
+    if known.all():
+        return picture
+    if not known.any():
+        return np.full_like(picture, 127.5)
+    weight = known.astype(np.float32)
+    small, small_weight = _halve(picture.astype(np.float32) * weight[..., None], weight)
+    coarse = fill_smoothly(
+        small / np.maximum(small_weight, 1e-6)[..., None], small_weight > 0
+    )  # recursion ends where all is known
+    return np.where(known[..., None], picture, _double(coarse, picture.shape[:2])).astype(np.float32)
+
+
+def _merge(
+    stack: UInt8[np.ndarray, "samples rows width 3"],
+    clear: Float[np.ndarray, "samples rows width"],
+    min_median: int,
+) -> Float[np.ndarray, "rows width 3"]:
+    valid = clear > 0
+    count = valid.sum(axis=0)
+    farthest = np.take_along_axis(stack, clear.argmax(axis=0)[None, ..., None], axis=0)[0]
+    ordered = np.sort(np.where(valid[..., None], stack.astype(np.int16), 256), axis=0)
+    low, high = np.maximum(count - 1, 0) // 2, count // 2
+    middle = [
+        np.take_along_axis(ordered, np.minimum(index, len(stack) - 1)[None, ..., None], axis=0)[0]
+        for index in (low, high)
+    ]
+    median = (middle[0].astype(np.float32) + middle[1]) / 2
+    merged = np.where((count >= min_median)[..., None], median, farthest)
+    return np.where((count > 0)[..., None], merged, 0).astype(np.float32)
+
+
+def _shot_differences(
+    stack: UInt8[np.ndarray, "samples height width 3"],
+    valid: Bool[np.ndarray, "samples height width"],
+    plate: Float[np.ndarray, "height width 3"],
+    shots: list[int],
+) -> dict[int, float]:
+    totals: dict[int, tuple[float, int]] = {}
+    for picture, mask, shot in zip(stack, valid, shots, strict=True):
+        difference = np.abs(picture[mask].astype(np.float32) - plate[mask]).mean(axis=-1)
+        total, count = totals.get(shot, (0.0, 0))
+        totals[shot] = (total + float(difference.sum()), count + difference.size)
+    return {shot: total / max(count, 1) for shot, (total, count) in sorted(totals.items())}
+
+
+def _halve(
+    weighted: Float[np.ndarray, "height width channels"], weight: Float[np.ndarray, "height width"]
+) -> tuple[Float[np.ndarray, "rows columns channels"], Float[np.ndarray, "rows columns"]]:
+    height, width = weight.shape
+    pad = ((0, height % 2), (0, width % 2))
+    weight = np.pad(weight, pad)
+    weighted = np.pad(weighted, (*pad, (0, 0)))
+    rows, columns = weight.shape[0] // 2, weight.shape[1] // 2
+    return (
+        weighted.reshape(rows, 2, columns, 2, -1).sum(axis=(1, 3)),
+        weight.reshape(rows, 2, columns, 2).sum(axis=(1, 3)),
+    )
+
+
+def _double(
+    picture: Float[np.ndarray, "rows columns channels"], shape: tuple[int, int]
+) -> Float[np.ndarray, "height width channels"]:
+    """Twice the size, bilinear about pixel centres, cut to ``shape``."""
+    for axis, length in enumerate(shape):
+        at = (np.arange(length) + 0.5) / 2 - 0.5
+        low = np.clip(np.floor(at).astype(int), 0, picture.shape[axis] - 1)
+        high = np.clip(low + 1, 0, picture.shape[axis] - 1)
+        share = np.clip(at - low, 0, 1).astype(np.float32)
+        share = share.reshape((-1, 1, 1) if axis == 0 else (1, -1, 1))
+        picture = picture.take(low, axis=axis) * (1 - share) + picture.take(high, axis=axis) * share
+    return picture.astype(np.float32)

@@ -1,0 +1,1 @@
+"""The page that shows what capture made: ``report/index.html``, readable without a network."""

@@ -68,7 +68,7 @@ def speak(
     stacked = windows(
         features,
         num_frames,
-        fps=avatar.manifest.fps,
+        fps=float(avatar.manifest.fps),
         reach=avatar.manifest.speech_code.reach,
         rate_hz=rate_hz,
     )

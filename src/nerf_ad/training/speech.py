@@ -55,7 +55,9 @@ def fit_speech(
             share = state.step / config.num_steps
             for group in state.optimiser.param_groups:
                 group["lr"] = config.rate * (1 - share) * state.rate_factor
-            chosen = torch.randint(0, len(codes), (config.batch_size,), generator=state.torch).to(codes.device)
+            chosen = torch.randint(0, len(codes), (config.batch_size,), generator=state.torch).to(
+                codes.device
+            )
             noise = torch.randn((config.batch_size, *inputs.shape[1:]), generator=state.torch)
             batch = inputs[chosen] + config.noise * noise.to(codes.device)
             loss = torch.stack([F.mse_loss(member(batch), codes[chosen]) for member in model.members]).sum()

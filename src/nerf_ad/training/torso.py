@@ -52,14 +52,10 @@ class TorsoTruth:
         seen = 1 - F.max_pool2d(head, 5, stride=1, padding=2)
         return picture, alpha, seen
 
-    def typical(self) -> Float[np.ndarray, "4 size size"]:
-        """Premultiplied mean picture of the torso, to start from."""
-        chosen = np.linspace(self.train.start, self.train.stop - 1, min(48, len(self.train))).astype(int)
-        rgba = self.cache.torso[chosen].astype(np.float32) / 255
-        weight = rgba[..., 3:]
-        colour = (rgba[..., :3] * weight).sum(0) / np.maximum(weight.sum(0), 1e-3)
-        alpha = weight.mean(0)
-        return np.concatenate([colour * alpha, alpha], axis=-1).transpose(2, 0, 1)
+    def one(self, frame: int) -> Float[np.ndarray, "4 size size"]:
+        """Premultiplied picture of one frame's torso, to start from: a mean of many would start blurred."""
+        rgba = self.cache.torso[frame].astype(np.float32) / 255
+        return np.concatenate([rgba[..., :3] * rgba[..., 3:], rgba[..., 3:]], axis=-1).transpose(2, 0, 1)
 
 
 def fit_torso(

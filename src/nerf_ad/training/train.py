@@ -186,7 +186,9 @@ def _stages(
     )
     truth = TorsoTruth(ready.cache, ready.train)
     if torso.step == 0:
-        model.torso.set_picture(torch.from_numpy(truth.typical()).to(device))
+        turned = model.pose_code(poses[ready.train.start : ready.train.stop])
+        nearest = ready.train.start + int(turned.square().sum(dim=1).argmin())
+        model.torso.set_picture(torch.from_numpy(truth.one(nearest)).to(device))
         torso.average.restart(model.torso)
     seconds = None if budget is None else config.torso_share * budget
     yield from fit_torso(config.torso, model, torso, truth, poses, seconds=seconds)

@@ -31,8 +31,12 @@ class BackgroundConfig(Config):
     """Frames nearer to the person than this, and than half the farthest, are left out of it (ours)."""
     min_median: int = Field(default=5, ge=1)
     """Median of the frames that qualify from this many on; below, the one farthest from the person (ours)."""
-    tolerance: float = Field(default=12.0, gt=0.0)
-    """Mean colour difference (of 255) from which two shots are said to have different backgrounds (ours)."""
+    rare: float = Field(default=0.25, ge=0.0, le=1.0)
+    """Frames that clear a pixel well count alone only if they are this share of those that half clear it."""
+    tolerance: float = Field(default=20.0, gt=0.0)
+    """Colour difference (of 255) from which a background pixel is another one (ours)."""
+    max_difference: float = Field(default=0.03, ge=0.0, le=1.0)
+    """Share of such pixels from which a shot is said to have another background (ours)."""
 
 
 class Plate(NamedTuple):
@@ -43,7 +47,7 @@ class Plate(NamedTuple):
     seen: Bool[np.ndarray, "height width"]
     """Pixels that were background in at least one frame; the others are filled in."""
     shot_differences: dict[int, float]
-    """Shot -> mean colour difference of its background from the plate, of 255."""
+    """Shot -> share of its background that differs from the plate by more than the tolerance."""
 
 
 def sample_frames(num_frames: int, config: BackgroundConfig) -> list[int]:
@@ -74,22 +78,21 @@ def build_plate(
     pictures, distances = [], []
     for frame in frames:
         picture, foreground = read(frame)
-        clearance = config.clearance * picture.shape[0] / 512
         distance = distance_transform_edt(~foreground)
         if not foreground.any():
             distance = np.full(foreground.shape, float(max(foreground.shape)))
         pictures.append(picture)
-        distances.append(np.where(distance > clearance, distance, 0).astype(np.float16))
-    stack, clear = np.stack(pictures), np.stack(distances)
+        distances.append(distance.astype(np.float16))
+    stack, distance = np.stack(pictures), np.stack(distances)
+    clear = _clear_enough(distance, config)
     seen = np.asarray((clear > 0).any(axis=0))
-    # Just outside the mask hair still shines through: where a pixel was ever well clear, that counts alone.
-    enough = np.minimum(clear.max(axis=0) / 2, config.well_clear * stack.shape[1] / 512)
-    clear = np.where(clear >= enough, clear, 0)
     plate = np.zeros(stack.shape[1:], np.float32)
     for top in range(0, stack.shape[1], 16):  # in bands: sorting all at once would double the memory
         band = slice(top, top + 16)
         plate[band] = _merge(stack[:, band], clear[:, band], config.min_median)
-    differences = _shot_differences(stack, clear > 0, plate, [shot_of(frame) for frame in frames])
+    is_other = (np.abs(stack.astype(np.float32) - plate) > config.tolerance).any(axis=-1)
+    clearance = config.clearance * stack.shape[1] / 512
+    differences = _shot_differences(is_other, distance > clearance, [shot_of(frame) for frame in frames])
     filled = fill_smoothly(plate, seen)
     return Plate(np.clip(filled + 0.5, 0, 255).astype(np.uint8), seen, differences)
 
@@ -113,6 +116,21 @@ def fill_smoothly(
     return np.where(known[..., None], picture, _double(coarse, picture.shape[:2])).astype(np.float32)
 
 
+def _clear_enough(
+    distance: Float[np.ndarray, "samples height width"], config: BackgroundConfig
+) -> Float[np.ndarray, "samples height width"]:
+    """The distances of the frames that count at each pixel, 0 for the others."""
+    scale = distance.shape[1] / 512
+    clear = np.where(distance > config.clearance * scale, distance, 0)
+    # Just outside the mask hair still shines through: where a pixel was ever well clear, that counts alone.
+    clear = np.where(clear >= np.minimum(clear.max(axis=0) / 2, config.well_clear * scale), clear, 0)
+    # A pixel that is usually just beside the person must not look as in the few frames that clear it, which
+    # may belong to another shot.
+    near = np.where(distance > config.clearance * scale / 2, distance, 0)
+    is_rare = (clear > 0).sum(axis=0) < config.rare * (near > 0).sum(axis=0)
+    return np.asarray(np.where(is_rare & (clear > 0).any(axis=0), near, clear))
+
+
 def _merge(
     stack: UInt8[np.ndarray, "samples rows width 3"],
     clear: Float[np.ndarray, "samples rows width"],
@@ -133,16 +151,14 @@ def _merge(
 
 
 def _shot_differences(
-    stack: UInt8[np.ndarray, "samples height width 3"],
+    is_other: Bool[np.ndarray, "samples height width"],
     valid: Bool[np.ndarray, "samples height width"],
-    plate: Float[np.ndarray, "height width 3"],
     shots: list[int],
 ) -> dict[int, float]:
-    totals: dict[int, tuple[float, int]] = {}
-    for picture, mask, shot in zip(stack, valid, shots, strict=True):
-        difference = np.abs(picture[mask].astype(np.float32) - plate[mask]).mean(axis=-1)
-        total, count = totals.get(shot, (0.0, 0))
-        totals[shot] = (total + float(difference.sum()), count + difference.size)
+    totals: dict[int, tuple[int, int]] = {}
+    for other, mask, shot in zip(is_other, valid, shots, strict=True):
+        total, count = totals.get(shot, (0, 0))
+        totals[shot] = (total + int((other & mask).sum()), count + int(mask.sum()))
     return {shot: total / max(count, 1) for shot, (total, count) in sorted(totals.items())}
 
 

@@ -126,6 +126,7 @@ class Recipe:
                 says("tracking", layout.tracking),
                 ("landmarks",),
                 settings=config.tracking,
+                version=2,
             ),
             Step(
                 "action_units",
@@ -203,7 +204,11 @@ class Recipe:
         yield Progress(stage="tracking", done=0, total=1)
         manifest = self._manifest
         result, complaints = track_clip(
-            self._dataset.landmarks(), manifest.size, manifest.shots, self.config.tracking
+            self._dataset.landmarks(),
+            (self._dataset.frame(index) for index in range(self._num_frames)),
+            manifest.size,
+            manifest.shots,
+            self.config.tracking,
         )
         write_npz(self.layout.tracking, tracking_arrays(result))
         error, jitter = float(np.median(result.reprojection_error)), float(np.median(result.jitter))
@@ -346,11 +351,11 @@ class Recipe:
             Complaint(
                 frame=shots[shot],
                 last_frame=ends[shot] - 1,
-                fault=f"the background differs from the plate by {difference:.0f} of 255 on average",
+                fault=f"{100 * difference:.0f} % of the background differ from the clean plate",
                 advice="use a clip with one background and a camera at rest",
             )
             for shot, difference in plate.shot_differences.items()
-            if difference > self.config.background.tolerance
+            if difference > self.config.background.max_difference
         ]
         if not plate.seen.any():
             fault = "no background was ever seen"

@@ -1,10 +1,14 @@
 """Head pose and intrinsics of the clip, and where the fit is poor."""
 
+from collections.abc import Iterable
+
 import numpy as np
+from jaxtyping import UInt8
 
 from nerf_ad.capture.complaints import Complaint, frame_ranges
 from nerf_ad.core.files import Arrays
 from nerf_ad.dataset.dataset import LandmarkTrack
+from nerf_ad.face.photometric import refine_poses
 from nerf_ad.face.tracking import TrackingConfig, TrackingResult, track_head
 
 MAX_ERROR = 4.0
@@ -12,10 +16,15 @@ MAX_ERROR = 4.0
 
 
 def track_clip(
-    landmarks: LandmarkTrack, size: int, shots: tuple[int, ...], config: TrackingConfig
+    landmarks: LandmarkTrack,
+    frames: Iterable[UInt8[np.ndarray, "height width 3"]],
+    size: int,
+    shots: tuple[int, ...],
+    config: TrackingConfig,
 ) -> tuple[TrackingResult, list[Complaint]]:
-    """Fit the head and name the frames that do not fit."""
-    result = track_head(landmarks.points, landmarks.confidence, size, shots, config)
+    """Fit the head to the landmarks, steady it on the pictures, and name the frames that do not fit."""
+    tracked = track_head(landmarks.points, landmarks.confidence, size, shots, config)
+    result = refine_poses(frames, landmarks.points, landmarks.confidence, tracked, shots).tracking
     seen = landmarks.confidence > 0
     poor = np.flatnonzero((result.reprojection_error * 512 / size > MAX_ERROR) & seen)
     complaints = frame_ranges(

@@ -365,11 +365,11 @@ class Recipe:
     def _complain(self, step: str, complaints: list[Complaint]) -> Work:
         """Keep what a step found wrong, and say the first few."""
         save_complaints(self.layout.step_complaints(step), complaints)
-        for complaint in complaints[:MAX_WARNINGS]:
-            if complaint.severity != "note":
-                yield Warned(message=str(complaint))
-        if len(complaints) > MAX_WARNINGS:
-            yield Warned(message=f"and {len(complaints) - MAX_WARNINGS} more of {step}; see the report")
+        spoken = [complaint for complaint in complaints if complaint.severity != "note"]
+        for complaint in spoken[:MAX_WARNINGS]:
+            yield Warned(message=str(complaint))
+        if len(spoken) > MAX_WARNINGS:
+            yield Warned(message=f"and {len(spoken) - MAX_WARNINGS} more of {step}; see the report")
         return {}
 
     def _encoder_id(self) -> str:

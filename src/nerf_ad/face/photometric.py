@@ -4,7 +4,7 @@ Landmarks jump by half a pixel from frame to frame, all together, and drift with
 itself is a better mark: points of the rigid surface are looked up in every frame, their average over the clip
 is the template, and a few Gauss-Newton steps (Lucas and Kanade) bring each frame's pose to where it looks
 like the template, up to gain and offset of the light. Points that change anyway (blinks, wrinkles, gloss)
-lose weight by their own variance. Then the template is renewed, once or twice, and the path smoothed as before.
+lose weight by their own variance. Then the template is renewed, and the path smoothed as before.
 """
 
 from collections.abc import Iterable

@@ -84,11 +84,9 @@ def test_a_damaged_avatar_is_refused_in_one_sentence(trained: Avatar, tmp_path: 
 
 
 def run_until(person: Dataset, root: Path, *, stop_after: int | None = None) -> None:
-    events = train_events(person, root, BRIEF, device=CPU)
-    for count, _ in enumerate(events):
+    for count, _ in enumerate(train_events(person, root, BRIEF, device=CPU)):
         if stop_after is not None and count == stop_after:
-            events.close()
-            return
+            return  # the generator is closed, and its ``finally`` saves
 
 
 @pytest.mark.slow

@@ -1,5 +1,7 @@
 """Compositing against a numerical integral and against its own algebra."""
 
+from itertools import pairwise
+
 import numpy as np
 import torch
 from hypothesis import given, settings
@@ -21,7 +23,7 @@ def test_weights_match_the_integral_of_transmittance():
         depth = quad(sigma, 0, t, points=[e for e in edges if e < t] or None, limit=200)[0]
         return sigma(t) * np.exp(-depth)
 
-    truth = [quad(contribution, a, b)[0] for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    truth = [quad(contribution, a, b)[0] for a, b in pairwise(edges)]
     ours = ray_weights(torch.tensor(density)[None].float(), torch.tensor(lengths)[None].float())
     np.testing.assert_allclose(ours[0].numpy(), truth, atol=1e-6)
 

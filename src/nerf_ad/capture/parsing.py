@@ -54,7 +54,7 @@ class ParsingConfig(Config):
 
     parser: FaceParserConfig = BisenetParserConfig()
     """Which parser."""
-    every: int = Field(default=3, ge=1, le=12)
+    every: int = Field(default=5, ge=1, le=12)
     """The parser looks at every n-th frame of a shot and at its last (ours; 1: at all of them)."""
     softness: float = Field(default=3.0, gt=0)
     """Blur of the parts before they are mixed, pixels of a 512x512 frame (ours)."""

@@ -8,15 +8,18 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from nerf_ad.core.config import Config
-from nerf_ad.geometry.rays import pixel_rays
+from nerf_ad.geometry.rays import Rays, pixel_rays
 from nerf_ad.models.fields.planes import PlaneFieldConfig, Radiance
 from nerf_ad.models.fields.torso import TorsoConfig, TorsoField
 from nerf_ad.volume.compositing import composite, over
 from nerf_ad.volume.occupancy import OccupancyGrid
-from nerf_ad.volume.sampling import march
+from nerf_ad.volume.sampling import Samples, march
 
 POSE_DIM = 12
 """Entries of ``TalkingHead.pose_code``."""
+
+OPAQUE = 0.01
+"""Transmittance below which a ray ends when rendering; 2 of 255 grey levels at most."""
 
 
 class TalkingHeadConfig(Config):
@@ -123,19 +126,67 @@ class TalkingHead(nn.Module):
             num_samples=count,
             jitter=jitter,
         )
+        return self._shade(rays, samples, frames, condition)
+
+    def _shade(
+        self, rays: Rays, samples: Samples, frames: Int[Tensor, "rays"], condition: Condition
+    ) -> HeadRays:
+        """Evaluate the field at the samples that are there, and composite."""
+        shape = samples.lengths.shape
         there = samples.lengths.reshape(-1).nonzero().squeeze(-1)
-        ray = there.div(count, rounding_mode="floor")
+        ray = there.div(shape[1], rounding_mode="floor")
         points = rays.origins[ray] + samples.depth.reshape(-1, 1)[there] * rays.directions[ray]
         unit = (points - self.grid.low) * (2.0 / (self.grid.high - self.grid.low)) - 1.0
         directions = torch.nn.functional.normalize(rays.directions, dim=-1)
         where = self.local(points.detach(), condition, frames[ray])
         density, rgb = self.field(unit, where, directions, ray)
-        shape = samples.lengths.shape
         spread = density.new_zeros(shape.numel()).index_copy(0, there, density)
         coloured = rgb.new_zeros(3, shape.numel()).index_copy(1, there, rgb)
         result = composite(spread.view(shape), coloured.view(3, *shape), samples.lengths)
         weights = result.weights.detach().reshape(-1)[there]
         return HeadRays(result.rgb, result.opacity, points.detach(), weights)
+
+    @torch.no_grad()
+    def head_in_passes(
+        self,
+        pixels: Float[Tensor, "rays 2"],
+        camera_to_world: Float[Tensor, "1 4 4"],
+        condition: Condition,
+        *,
+        pass_samples: int = 4,
+    ) -> tuple[Float[Tensor, "rays 3"], Float[Tensor, "rays"]]:
+        """``head`` for one frame, a few samples at a time; rays that are opaque by then stop.
+
+        Returns:
+            premultiplied colour and opacity: those of ``head`` up to ``OPAQUE``.
+        """
+        frames = torch.zeros(len(pixels), dtype=torch.int64, device=pixels.device)
+        rays = pixel_rays(pixels, camera_to_world[frames], self.intrinsics)
+        samples = march(
+            rays.origins,
+            rays.directions,
+            self.grid,
+            step=self.step,
+            num_steps=self.config.num_steps,
+            num_samples=self.config.num_samples,
+        )
+        rgb, through = torch.zeros_like(rays.origins), torch.ones_like(rays.origins[:, 0])
+        alive = torch.arange(len(pixels), device=pixels.device)
+        for start in range(0, self.config.num_samples, pass_samples):
+            part = slice(start, start + pass_samples)
+            going = (through[alive] > OPAQUE) & (samples.lengths[alive, start] > 0)
+            alive = alive[going]
+            if len(alive) == 0:
+                break
+            seen = self._shade(
+                Rays(rays.origins[alive], rays.directions[alive]),
+                Samples(samples.depth[alive, part], samples.lengths[alive, part]),
+                frames[alive],
+                condition,
+            )
+            rgb[alive] += through[alive].unsqueeze(-1) * seen.rgb
+            through[alive] *= 1.0 - seen.opacity
+        return rgb, 1.0 - through
 
     def local(
         self, points: Float[Tensor, "samples 3"], condition: Condition, frames: Int[Tensor, "samples"]
@@ -177,8 +228,8 @@ class TalkingHead(nn.Module):
         pixels = self.head_pixels(camera_to_world[0])
         for part in pixels.split(chunk):
             where = torch.stack([part % self.size, part // self.size], dim=-1) + 0.5
-            head = self.head(where, torch.zeros_like(part), camera_to_world, condition)
-            picture[part] = over(head.rgb, head.opacity, picture[part])
+            rgb, opacity = self.head_in_passes(where, camera_to_world, condition)
+            picture[part] = over(rgb, opacity, picture[part])
         return picture.view(self.size, self.size, 3)
 
     def head_pixels(self, camera_to_world: Float[Tensor, "4 4"]) -> Int[Tensor, "pixels"]:

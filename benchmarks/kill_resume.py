@@ -64,7 +64,7 @@ def main() -> int:
     run = arguments.avatar / "runs" / "train"
     worst, failed = 0.0, 0
     for kill in range(arguments.kills):
-        process = subprocess.Popen(  # noqa: S603 - our own command
+        process = subprocess.Popen(
             command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
         )
         time.sleep(draw.uniform(5, 45))

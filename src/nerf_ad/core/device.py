@@ -30,7 +30,7 @@ def choose_device(name: str = "auto") -> torch.device:
 def prepare_cpu(num_threads: int | None = None) -> None:
     """Use all cores, and keep freed memory instead of giving it back page by page.
 
-    ``OMP_NUM_THREADS`` is respected where it is set. The allocator setting takes page faults out of every step
+    ``OMP_NUM_THREADS`` is respected where it is set. The allocator setting spares every step its page faults
     (performance.md section 4: 2x on big batches).
     """
     if num_threads is not None:

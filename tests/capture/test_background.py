@@ -65,7 +65,7 @@ def test_shot_with_another_background_stands_out() -> None:
     plate = build_plate(list(range(24)), read, lambda frame: int(frame >= 18), BackgroundConfig())
     same, other = plate.shot_differences[0], plate.shot_differences[1]
     assert same < 0.05  # pixels that only the other shot shows
-    assert other > 0.99
+    assert other > 0.9
 
 
 def test_rare_clear_frames_do_not_outvote_the_many_beside_the_person() -> None:

@@ -1,6 +1,7 @@
 """capture(): a video of one person becomes a dataset, step by step, continued where it stopped."""
 
 import contextlib
+import os
 from collections.abc import Callable, Generator
 from pathlib import Path
 
@@ -116,12 +117,15 @@ def _survey(
 
 
 def _found(layout: Layout) -> DatasetManifest | None:
-    """The manifest of a dataset that was begun, if there is one."""
+    """The manifest of a dataset that was begun, if there is one; stops if the folder cannot serve."""
+    place = next(path for path in (layout.root, *layout.root.absolute().parents) if path.exists())
+    if place.is_dir() and not os.access(place, os.W_OK | os.X_OK):
+        raise BadInputError(f"{place} cannot be written", hint="choose a folder you may write to")
+    if not place.is_dir():
+        raise FormatError(f"{place} is a file, not a folder", hint="choose another folder")
     if layout.manifest.is_file():
         return read_manifest(layout)
     try:
-        if layout.root.exists() and not layout.root.is_dir():
-            raise FormatError(f"{layout.root} is a file, not a folder", hint="choose another folder")
         if layout.root.is_dir() and any(not path.name.startswith(".") for path in layout.root.iterdir()):
             raise FormatError(
                 f"{layout.root} is not empty and not a dataset", hint="choose a folder that is empty or new"

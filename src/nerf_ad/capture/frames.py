@@ -10,8 +10,8 @@ from jaxtyping import Float, UInt8
 from nerf_ad.capture.complaints import Complaint
 from nerf_ad.capture.shots import ShotDetector
 from nerf_ad.capture.survey import centre_square, damage_complaints, refuse_cut_off
-from nerf_ad.capture.workers import in_order, num_cores
 from nerf_ad.core.events import Event, Progress
+from nerf_ad.core.workers import in_order, num_cores
 from nerf_ad.media.images import write_image
 from nerf_ad.media.isolated import decode_isolated
 from nerf_ad.media.video import Crop, Damage, VideoInfo

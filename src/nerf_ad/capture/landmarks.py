@@ -7,9 +7,9 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
 from nerf_ad.capture.complaints import Complaint, frame_ranges
-from nerf_ad.capture.workers import in_order
 from nerf_ad.core.errors import MediaError
 from nerf_ad.core.events import Event, Progress
+from nerf_ad.core.workers import in_order
 from nerf_ad.dataset.dataset import LandmarkTrack
 from nerf_ad.face.landmarks import NUM_POINTS, FaceLandmarks, LandmarkDetector
 

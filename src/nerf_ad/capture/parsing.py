@@ -15,9 +15,9 @@ import numpy as np
 from jaxtyping import Float, Float32, UInt8
 from pydantic import Field
 
-from nerf_ad.capture.workers import in_order
 from nerf_ad.core.config import Config
 from nerf_ad.core.events import Event, Progress
+from nerf_ad.core.workers import in_order
 from nerf_ad.face.parsing import PALETTE, BisenetParserConfig, FaceParser, FaceParserConfig, Part
 from nerf_ad.media.images import write_image
 

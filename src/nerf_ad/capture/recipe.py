@@ -30,11 +30,11 @@ from nerf_ad.capture.split import split_frames
 from nerf_ad.capture.step import Ledger, Step, Work
 from nerf_ad.capture.torso import TorsoConfig, remove_head
 from nerf_ad.capture.tracking import track_clip, tracking_arrays
-from nerf_ad.capture.workers import in_order, num_cores, single_threads
 from nerf_ad.core import weights
 from nerf_ad.core.config import Config
 from nerf_ad.core.events import Progress, Warned
 from nerf_ad.core.files import sha256_file, sync_folder, write_json, write_npz
+from nerf_ad.core.workers import in_order, num_cores, single_threads
 from nerf_ad.dataset.dataset import Dataset, DatasetManifest
 from nerf_ad.face.action_units import ActionUnitConfig, estimate_action_units, mouth_opening
 from nerf_ad.face.landmarks import build_landmark_detector

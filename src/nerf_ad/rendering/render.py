@@ -12,9 +12,11 @@ from nerf_ad.core.device import prepare_cpu
 from nerf_ad.core.errors import BadInputError, UsageError
 from nerf_ad.core.events import Event, Progress, Saved
 from nerf_ad.core.files import read_npz
+from nerf_ad.core.workers import in_order, single_threads
 from nerf_ad.media.audio import Waveform, read_audio
 from nerf_ad.media.encoder import VideoWriter
 from nerf_ad.media.images import read_image, resize_image
+from nerf_ad.models.talking_head import Condition
 from nerf_ad.rendering.drive import Drive, drive_with_audio
 
 SPEECH_RATE = 16_000
@@ -27,13 +29,21 @@ SYNTHETIC = "synthetic: rendered by nerf-ad, never filmed"
 def draw(
     avatar: Avatar, drive: Drive, *, background: UInt8[np.ndarray, "size size 3"] | None = None
 ) -> Iterator[UInt8[np.ndarray, "size size 3"]]:
-    """Frames one after the other: the only loop that renders."""
+    """Frames one after the other: the only loop that renders. On a CPU, frames are made side by side."""
     plate = None
     if background is not None:
         plate = torch.from_numpy(background).to(avatar.device).permute(2, 0, 1).float() / 255
-    for condition, pose in drive.frames(avatar):
-        frame = avatar.head.frame(condition, pose, background=plate)
-        yield (frame.clamp(0, 1) * 255).round().byte().cpu().numpy()
+
+    def one(item: tuple[Condition, torch.Tensor]) -> UInt8[np.ndarray, "size size 3"]:
+        frame = avatar.head.frame(*item, background=plate)
+        return (frame.clamp(0, 1) * 255).round().byte().cpu().numpy()
+
+    if avatar.device.type != "cpu":
+        yield from map(one, drive.frames(avatar))
+        return
+    workers = torch.get_num_threads()
+    with single_threads():
+        yield from in_order(one, drive.frames(avatar), num_workers=workers)
 
 
 def render_events(

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from nerf_ad.capture.workers import in_order
+from nerf_ad.core.workers import in_order
 
 
 @pytest.mark.parametrize("num_workers", [0, 1, 3])

@@ -96,7 +96,8 @@ def test_fill_keeps_what_is_known_and_stays_within_it() -> None:
 
 @pytest.mark.parametrize(("num_frames", "count"), [(1, 1), (20, 1), (21, 2), (100_000, 96)])
 def test_samples(num_frames: int, count: int) -> None:
-    frames = sample_frames(num_frames, BackgroundConfig())
+    frames = sample_frames(num_frames, 512, BackgroundConfig())
+    assert len(sample_frames(num_frames, 1024, BackgroundConfig())) == min(count, 24)
     assert len(frames) == len(set(frames)) == count
     assert frames[0] == 0
     assert frames[-1] < num_frames

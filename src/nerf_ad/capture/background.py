@@ -5,7 +5,7 @@ more than 5 px away. Where several frames qualify, their median has less noise; 
 filled smoothly from its surroundings.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,7 +24,7 @@ class BackgroundConfig(Config):
     every: int = Field(default=20, ge=1)
     """Look at every n-th frame (AD-NeRF: 20)."""
     max_samples: int = Field(default=96, ge=1)
-    """At most this many frames, spread evenly: a bound on memory (ours; 75 MB at 512x512)."""
+    """At most this many frames of up to 512x512, of larger ones fewer: a bound on memory (ours)."""
     clearance: float = Field(default=5.0, ge=0.0)
     """Smallest distance from the person in pixels of a 512x512 frame (AD-NeRF: 5)."""
     well_clear: float = Field(default=20.0, ge=0.0)
@@ -50,12 +50,13 @@ class Plate(NamedTuple):
     """Shot -> share of its background that differs from the plate by more than the tolerance."""
 
 
-def sample_frames(num_frames: int, config: BackgroundConfig) -> list[int]:
-    """Which frames the plate looks at: every n-th, thinned evenly if they are too many."""
+def sample_frames(num_frames: int, size: int, config: BackgroundConfig) -> list[int]:
+    """Which frames the plate looks at: every n-th, thinned evenly if they are too many or too large."""
     frames = list(range(0, num_frames, config.every))
-    if len(frames) <= config.max_samples:
+    most = max(round(config.max_samples * min(1.0, (512 / size) ** 2)), 1)
+    if len(frames) <= most:
         return frames
-    chosen = np.linspace(0, len(frames) - 1, config.max_samples).round().astype(int)
+    chosen = np.linspace(0, len(frames) - 1, most).round().astype(int)
     return [frames[index] for index in chosen]
 
 
@@ -90,9 +91,12 @@ def build_plate(
     for top in range(0, stack.shape[1], 16):  # in bands: sorting all at once would double the memory
         band = slice(top, top + 16)
         plate[band] = _merge(stack[:, band], clear[:, band], config.min_median)
-    is_other = (np.abs(stack.astype(np.float32) - plate) > config.tolerance).any(axis=-1)
-    clearance = config.clearance * stack.shape[1] / 512
-    differences = _shot_differences(is_other, distance > clearance, [shot_of(frame) for frame in frames])
+    is_clear = distance > config.clearance * stack.shape[1] / 512
+    differences = _shot_differences(
+        (np.abs(picture - plate).max(axis=-1) > config.tolerance for picture in stack),
+        is_clear,
+        [shot_of(frame) for frame in frames],
+    )
     filled = fill_smoothly(plate, seen)
     return Plate(np.clip(filled + 0.5, 0, 255).astype(np.uint8), seen, differences)
 
@@ -151,7 +155,7 @@ def _merge(
 
 
 def _shot_differences(
-    is_other: Bool[np.ndarray, "samples height width"],
+    is_other: Iterable[Bool[np.ndarray, "height width"]],
     valid: Bool[np.ndarray, "samples height width"],
     shots: list[int],
 ) -> dict[int, float]:

@@ -285,7 +285,7 @@ class Recipe:
         yield Progress(stage="background", done=0, total=1)
         shots = self._manifest.shots
         plate = build_plate(
-            sample_frames(self._num_frames, self.config.background),
+            sample_frames(self._num_frames, self._manifest.size, self.config.background),
             self._picture_and_person,
             lambda frame: bisect_right(shots, frame) - 1,
             self.config.background,

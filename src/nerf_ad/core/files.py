@@ -47,6 +47,54 @@ def atomic_path(path: Path) -> Iterator[Path]:
         raise
 
 
+@contextlib.contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Turn what the system refuses inside the block into a sentence about ``path``.
+
+    Raises:
+        BadInputError: the folder cannot be written.
+        NerfAdError: the disk is full.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise _refusal(error, path) from error
+
+
+@contextlib.contextmanager
+def locked(path: Path, *, wait: bool) -> Iterator[bool]:
+    """Hold the lock of a file while the block runs; the system lets go of it when the process dies.
+
+    Where the system or the file system has no such locks, nobody is kept out.
+
+    Args:
+        path: the lock's file; made where it is missing, and left there.
+        wait: wait until it is free.
+
+    Yields:
+        whether it is held: False only where another holds it and ``wait`` is off.
+    """
+    with explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("ab")
+    with file:
+        yield _lock(file.fileno(), wait=wait)
+
+
+def _lock(handle: int, *, wait: bool) -> bool:
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return True
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
 def sync_folder(folder: Path) -> None:
     """Make renames inside ``folder`` survive a power cut (where the system can)."""
     with contextlib.suppress(OSError):

@@ -25,6 +25,7 @@ class Layout:
         self.complaints = root / "complaints.json"
         self.complaint_folder = root / "complaints"
         self.report = root / "report"
+        self.cache = root / "cache"
 
     def frame(self, index: int) -> Path:
         """RGB PNG of frame ``index``."""

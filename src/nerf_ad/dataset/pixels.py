@@ -1,7 +1,9 @@
 """The dataset's pictures as memory maps: random pixels of any frame without decoding anything twice."""
 
+import contextlib
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,8 +15,9 @@ from jaxtyping import Float, Int, UInt8
 from scipy import ndimage
 
 from nerf_ad.core.events import Event, Progress
-from nerf_ad.core.files import write_json
+from nerf_ad.core.files import explained, locked, sync_folder, write_json
 from nerf_ad.dataset.dataset import Dataset
+from nerf_ad.dataset.expression import MOUTH
 from nerf_ad.face.parsing import Part
 from nerf_ad.media.images import resize_image
 
@@ -47,38 +50,61 @@ class PixelCache:
 
 
 def open_pixels(dataset: Dataset, size: int) -> Iterator[Event]:
-    """Make the cache where it is missing; events on the way. Open it with ``PixelCache`` afterwards."""
+    """Make the cache where it is missing; events on the way. Open it with ``PixelCache`` afterwards.
+
+    One process makes it while others wait, because all trainings of a dataset share it; what a killed
+    process left half made is made again.
+
+    Raises:
+        BadInputError: the dataset's folder cannot be written.
+        NerfAdError: the disk is full.
+    """
     folder = pixels_folder(dataset, size)
-    if (folder / "done.json").is_file():
+    done = folder / "done.json"
+    if done.is_file():
         return
+    lock = folder.with_suffix(".lock")
+    with locked(lock, wait=False) as is_ours:
+        if is_ours:
+            yield from _make_pixels(dataset, size, folder)
+            return
+    yield Progress(stage="pixels", done=0, total=dataset.num_frames, note="another training prepares them")
+    with locked(lock, wait=True):
+        if not done.is_file():  # the other was stopped
+            yield from _make_pixels(dataset, size, folder)
+
+
+def _make_pixels(dataset: Dataset, size: int, folder: Path) -> Iterator[Event]:
+    """Write the arrays front to back, so that memory stays small and a full disk is an error, not a crash."""
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True, exist_ok=True)
     count = dataset.num_frames
-    frames = np.memmap(folder / "frames.raw", np.uint8, "w+", shape=(count, size, size, 3))
-    labels = np.memmap(folder / "labels.raw", np.uint8, "w+", shape=(count, size, size))
-    torso = np.memmap(folder / "torso.raw", np.uint8, "w+", shape=(count, size, size, 4))
     offsets = np.zeros(count + 1, np.int64)
 
-    def load(index: int) -> Int[np.ndarray, "pixels"]:
-        frames[index] = fit_picture(dataset.frame(index), size)
-        labels[index] = fit_labels(dataset.labels(index), size)
-        torso[index] = fit_picture(dataset.torso(index), size)
-        return around_head(labels[index])
+    def load(index: int) -> tuple[np.ndarray[Any, np.dtype[Any]], ...]:
+        labels = fit_labels(dataset.labels(index), size)
+        frame, torso = fit_picture(dataset.frame(index), size), fit_picture(dataset.torso(index), size)
+        return frame, labels, torso, around_head(labels).astype(np.int32)
 
-    with ThreadPoolExecutor(2) as pool, (folder / "head_pixels.raw").open("wb") as file:
+    with explained(folder / "done.json"), ThreadPoolExecutor(2) as pool, contextlib.ExitStack() as stack:
+        folder.mkdir(parents=True, exist_ok=True)
+        names = ("frames", "labels", "torso", "head_pixels")
+        files = [stack.enter_context((folder / f"{name}.raw").open("wb")) for name in names]
         for start in range(0, count, 32):
             indices = range(start, min(start + 32, count))
-            for index, pixels in zip(indices, pool.map(load, indices), strict=True):
-                file.write(pixels.astype(np.int32).tobytes())
-                offsets[index + 1] = offsets[index] + len(pixels)
+            for index, arrays in zip(indices, pool.map(load, indices), strict=True):
+                for file, array in zip(files, arrays, strict=True):
+                    file.write(np.ascontiguousarray(array).data)
+                offsets[index + 1] = offsets[index] + len(arrays[-1])
             yield Progress(stage="pixels", done=indices.stop, total=count)
-    flat = np.memmap(folder / "head_pixels.raw", np.int32, "r")
-    np.save(folder / "head_pixels.npy", flat)
-    del flat
-    (folder / "head_pixels.raw").unlink()
-    np.save(folder / "head_offsets.npy", offsets)
-    for array in (frames, labels, torso):
-        array.flush()
+        for file in files:
+            file.flush()
+            os.fsync(file.fileno())
+        flat = np.memmap(folder / "head_pixels.raw", np.int32, "r") if offsets[-1] else np.zeros(0, np.int32)
+        np.save(folder / "head_pixels.npy", flat)
+        del flat
+        (folder / "head_pixels.raw").unlink()
+        np.save(folder / "head_offsets.npy", offsets)
+        sync_folder(folder)
     write_json(folder / "done.json", {"version": VERSION, "frames": count, "size": size})
 
 
@@ -86,7 +112,7 @@ def pixels_folder(dataset: Dataset, size: int) -> Path:
     """Where the cache lies; another capture or size is another folder."""
     steps = {name: step.inputs for name, step in dataset.manifest.steps.items()}
     key = json.dumps([VERSION, dataset.manifest.source.sha256, size, steps], sort_keys=True)
-    return dataset.root / "cache" / f"{size}-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
+    return dataset.layout.cache / f"{size}-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
 
 
 def fit_picture(
@@ -119,3 +145,8 @@ def boxes_around(
     widen = margin * (high - low).max(axis=1, keepdims=True)
     box = np.concatenate([np.floor(low - widen), np.ceil(high + widen)], axis=1)
     return np.clip(box, 0, size).astype(np.int64)
+
+
+def mouth_boxes(points: Float[np.ndarray, "frames landmarks 2"], size: int) -> Int[np.ndarray, "frames 4"]:
+    """The box around lips and chin of every frame; the mouth region of all our figures."""
+    return boxes_around(points[:, list(MOUTH)], margin=0.05, size=size)

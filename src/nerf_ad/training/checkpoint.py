@@ -7,11 +7,10 @@ from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from nerf_ad.core.errors import FormatError, NerfAdError
-from nerf_ad.core.files import atomic_path
+from nerf_ad.core.tensors import write_tensors
 
 
 class Checkpoint(NamedTuple):
@@ -32,9 +31,7 @@ def save_checkpoint(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[st
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             raise NerfAdError(f"{name} is not finite; the last good checkpoint is kept")
-    whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    with atomic_path(path) as temporary:
-        save_file(whole, temporary, metadata={"facts": json.dumps(dict(facts))})
+    write_tensors(path, tensors, {"facts": json.dumps(dict(facts))})
 
 
 def load_checkpoint(path: Path) -> Checkpoint | None:

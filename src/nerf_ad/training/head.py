@@ -131,12 +131,14 @@ def fit_head(
                 )
             batch = sampler.draw()
             loss, error = head_loss(config, model, module, batch, poses, conditions, state)
-            state.apply(loss)
+            is_good = state.apply(loss)
             if state.step >= config.prune_after and state.step % config.prune_every == 0:
                 model.grid.prune(threshold=config.prune_threshold, decay=config.prune_decay)
             if share >= 1.0:
                 state.finish()
-            if state.step % 20 == 0 or state.finished:
+            if not is_good:
+                yield state.skipped()
+            elif state.step % 20 == 0 or state.finished:
                 value = float(error)
                 smooth_error = value if smooth_error == 0.0 else 0.9 * smooth_error + 0.1 * value
                 psnr = -10 * torch.log10(torch.tensor(smooth_error + 1e-10)).item()

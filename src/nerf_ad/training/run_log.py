@@ -1,34 +1,38 @@
 """The folder of a run: its events as JSON lines, its environment, its resume files."""
 
+import contextlib
 import json
 import os
 import platform
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 
 from nerf_ad import __version__
 from nerf_ad.core.config import Config
-from nerf_ad.core.errors import FormatError
+from nerf_ad.core.errors import FormatError, UsageError
 from nerf_ad.core.events import Event
-from nerf_ad.core.files import read_json, write_json, write_text
+from nerf_ad.core.files import explained, locked, read_json, write_json, write_text
 
 
 class RunLog:
     """``runs/train`` inside an avatar: found again after a kill."""
 
     def __init__(self, root: Path, fingerprint: str, config: Config) -> None:
+        """Begin or go on; ``open_run`` does it alone.
+
+        Raises:
+            FormatError: the folder belongs to another training, or to something else.
+        """
         self.folder = root / "runs" / "train"
         self.fingerprint = fingerprint
         marker = self.folder / "environment.json"
-        if marker.is_file():
-            if read_json(marker).get("fingerprint") != fingerprint:
-                raise FormatError(
-                    f"{root} was trained on another data set or with other settings",
-                    hint="choose a new avatar folder, or delete this one",
-                )
-        elif root.exists() and any(root.iterdir()) and not (root / "avatar.toml").exists():
-            raise FormatError(f"{root} is not empty and not an avatar", hint="choose a new folder")
+        if marker.is_file() and read_json(marker).get("fingerprint") != fingerprint:
+            raise FormatError(
+                f"{root} was trained on another data set or with other settings",
+                hint="choose a new avatar folder, or delete this one",
+            )
         write_json(
             marker,
             {
@@ -47,8 +51,35 @@ class RunLog:
 
     def write(self, event: Event) -> None:
         """Append one event."""
-        with self.events.open("a", encoding="utf-8") as file:
+        with explained(self.events), self.events.open("a", encoding="utf-8") as file:
             file.write(event.model_dump_json(exclude_none=True) + "\n")
+
+
+@contextlib.contextmanager
+def open_run(root: Path, fingerprint: str, config: Config) -> Iterator[RunLog]:
+    """The log of a training that nobody else works on meanwhile.
+
+    Raises:
+        UsageError: another process trains this avatar.
+        FormatError: the folder belongs to another training, or to something else.
+    """
+    if not _may_be_taken(root):
+        raise FormatError(f"{root} is not empty and not an avatar", hint="choose a new folder")
+    with locked(root / "runs" / "train.lock", wait=False) as is_ours:
+        if not is_ours:
+            raise UsageError(
+                f"{root} is being trained by another process", hint="wait for it, or choose a new folder"
+            )
+        yield RunLog(root, fingerprint, config)
+
+
+def _may_be_taken(root: Path) -> bool:
+    """New, empty, an avatar, or what a training left, even one that could not write its first file."""
+    if not root.exists() or (root / "runs" / "train" / "environment.json").is_file():
+        return True
+    if not root.is_dir():
+        return False
+    return (root / "avatar.toml").exists() or all(entry.name == "runs" for entry in root.iterdir())
 
 
 def _mend(path: Path) -> None:

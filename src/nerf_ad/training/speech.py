@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
@@ -33,7 +33,8 @@ def fit_speech(
     config: SpeechTrainingConfig,
     model: SpeechCode,
     state: StageState,
-    windows: Float[Tensor, "frames steps channels"],
+    features: Float[Tensor, "steps channels"],
+    windows: Int[Tensor, "frames window"],
     codes: Float[Tensor, "frames units"],
     *,
     stage: str = "speech",
@@ -42,29 +43,33 @@ def fit_speech(
 
     Args:
         config: the numbers.
-        model: its normalisation is taken from ``windows``.
+        model: its normalisation is in place.
         state: holds ``model`` and an AdamW optimiser.
-        windows: raw features around each training frame.
+        features: raw features of the clip; windows are cut out step by step, because all of them together
+            are ``window`` times as large.
+        windows: steps around each training frame.
         codes: mouth codes of the same frames.
         stage: name for the progress bar.
     """
-    inputs = model.normalise(windows)
+    device = codes.device
     model.train()
     try:
         while not state.finished:
             share = state.step / config.num_steps
             for group in state.optimiser.param_groups:
                 group["lr"] = config.rate * (1 - share) * state.rate_factor
-            chosen = torch.randint(0, len(codes), (config.batch_size,), generator=state.torch).to(
-                codes.device
-            )
-            noise = torch.randn((config.batch_size, *inputs.shape[1:]), generator=state.torch)
-            batch = inputs[chosen] + config.noise * noise.to(codes.device)
+            chosen = torch.randint(0, len(codes), (config.batch_size,), generator=state.torch).to(device)
+            batch = model.normalise(features[windows[chosen]])
+            batch = batch + config.noise * torch.randn(batch.shape, generator=state.torch).to(device)
+            # Dropout draws from the global generator, which is not in the resume file: tie it to ours.
+            torch.manual_seed(int(torch.randint(2**31, (), generator=state.torch)))
             loss = torch.stack([F.mse_loss(member(batch), codes[chosen]) for member in model.members]).sum()
-            state.apply(loss)
+            is_good = state.apply(loss)
             if state.step >= config.num_steps:
                 state.finish()
-            if state.step % 10 == 0 or state.finished:
+            if not is_good:
+                yield state.skipped()
+            elif state.step % 10 == 0 or state.finished:
                 value = float(loss.detach()) / len(model.members)
                 yield Metric(name="speech loss", step=state.step, value=value, seconds=state.seconds)
                 yield Progress(stage=stage, done=state.step, total=config.num_steps, note=f"loss {value:.3f}")

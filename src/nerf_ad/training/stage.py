@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from nerf_ad.core.errors import FormatError, NerfAdError
+from nerf_ad.core.events import Warned
 from nerf_ad.training.checkpoint import (
     load_checkpoint,
     optimiser_state,
@@ -116,6 +117,9 @@ class StageState:
         Three in a row roll back to the resume file with half the learning rate; after three roll-backs the
         stage stops.
 
+        Returns:
+            whether the step was taken; events refuse figures that are not finite, so say ``skipped`` instead.
+
         Raises:
             NerfAdError: the stage cannot be saved from diverging.
         """
@@ -125,7 +129,7 @@ class StageState:
             [p for group in self.optimiser.param_groups for p in group["params"]], largest_gradient
         )
         self.step += 1
-        if not bool(torch.isfinite(norm)):
+        if not bool(torch.isfinite(norm + loss.detach())):
             self._bad_in_a_row += 1
             if self._bad_in_a_row >= 3:
                 self._roll_back()
@@ -134,6 +138,10 @@ class StageState:
         self.optimiser.step()
         self.average.update(self.module, self.step)
         return True
+
+    def skipped(self) -> Warned:
+        """What to say of a step that ``apply`` did not take."""
+        return Warned(message=f"step {self.step} of {self.path.stem} was not finite and is skipped")
 
     @property
     def rate_factor(self) -> float:

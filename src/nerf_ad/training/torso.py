@@ -84,11 +84,13 @@ def fit_torso(
             whole = rgba[:, :3] + (1 - rgba[:, 3:]) * model.background
             colour_error = (seen * (whole - picture).square()).mean()
             alpha_error = (0.1 + 0.9 * seen).mul((rgba[:, 3:] - alpha).square()).mean()
-            state.apply(colour_error + config.alpha_weight * alpha_error)
+            is_good = state.apply(colour_error + config.alpha_weight * alpha_error)
             if share >= 1.0:
                 state.finish()
-            if state.step % 20 == 0 or state.finished:
-                psnr = float(-10 * torch.log10(colour_error.detach() / seen.mean() + 1e-10))
+            if not is_good:
+                yield state.skipped()
+            elif state.step % 20 == 0 or state.finished:
+                psnr = float(-10 * torch.log10(colour_error.detach() / seen.mean().clamp_min(1e-6) + 1e-10))
                 yield Metric(name="torso psnr", step=state.step, value=psnr, seconds=state.seconds)
                 yield Progress(
                     stage="torso",

@@ -1,13 +1,15 @@
 """Train an avatar: the stages in order, each resumed where it stopped."""
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from jaxtyping import Int
 from pydantic import Field
 from torch import Tensor
 
@@ -15,10 +17,10 @@ from nerf_ad import __version__
 from nerf_ad.avatar.avatar import Avatar, Motion
 from nerf_ad.avatar.manifest import AvatarManifest
 from nerf_ad.core.config import Config
-from nerf_ad.core.device import prepare_cpu, seed_everything
+from nerf_ad.core.device import choose_device, prepare_cpu, seed_everything
 from nerf_ad.core.errors import FormatError, UsageError
 from nerf_ad.core.events import Event, Progress, Saved
-from nerf_ad.dataset.dataset import Dataset, Tracking
+from nerf_ad.dataset.dataset import Dataset, SpeechTrack, Tracking
 from nerf_ad.dataset.expression import (
     EYE_STATES,
     EYES,
@@ -30,15 +32,22 @@ from nerf_ad.dataset.expression import (
     head_landmarks,
 )
 from nerf_ad.dataset.hull import carve
-from nerf_ad.dataset.pixels import PixelCache, boxes_around, fit_picture, open_pixels, pixels_folder
+from nerf_ad.dataset.pixels import (
+    PixelCache,
+    boxes_around,
+    fit_picture,
+    mouth_boxes,
+    open_pixels,
+    pixels_folder,
+)
 from nerf_ad.dataset.sampler import RaySampler
 from nerf_ad.models.speech_code import SpeechCode, SpeechCodeConfig
 from nerf_ad.models.talking_head import Condition, TalkingHead, TalkingHeadConfig
 from nerf_ad.speech.encoder import MelConfig, SpeechConfig, WhisperConfig
-from nerf_ad.speech.windows import windows
+from nerf_ad.speech.windows import window_steps
 from nerf_ad.training.head import HeadModule, HeadTrainingConfig, fit_head, head_parameters
 from nerf_ad.training.previews import Previewer
-from nerf_ad.training.run_log import RunLog
+from nerf_ad.training.run_log import RunLog, open_run
 from nerf_ad.training.speech import SpeechTrainingConfig, fit_speech
 from nerf_ad.training.stage import StageState
 from nerf_ad.training.torso import (
@@ -108,6 +117,7 @@ def train_events(
 
     Raises:
         BadInputError: the folder belongs to another training, or the dataset does not fit.
+        UsageError: another process trains this avatar, or ``size`` is larger than the dataset's.
     """
     prepare_cpu()
     seed_everything(config.seed)
@@ -118,10 +128,15 @@ def train_events(
             hint="capture it again with that --size",
         )
     fingerprint = _fingerprint(dataset, config, size)
-    log = RunLog(root, fingerprint, config)
-    for event in _stages(dataset, root, config, size=size, minutes=minutes, device=device, log=log):
-        log.write(event)
-        yield event
+    with (
+        open_run(root, fingerprint, config) as log,
+        contextlib.closing(
+            _stages(dataset, root, config, size=size, minutes=minutes, device=device, log=log)
+        ) as events,
+    ):
+        for event in events:
+            log.write(event)
+            yield event
 
 
 def train(
@@ -140,7 +155,7 @@ def train(
         the finished avatar.
     """
     opened = dataset if isinstance(dataset, Dataset) else Dataset.open(dataset)
-    device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = device or choose_device()
     for event in train_events(opened, Path(avatar), config, size=size, minutes=minutes, device=device):
         if on_event is not None:
             on_event(event)
@@ -156,7 +171,7 @@ def _stages(
     minutes: float | None,
     device: torch.device,
     log: RunLog,
-) -> Iterator[Event]:
+) -> Generator[Event, None, None]:
     yield from open_pixels(dataset, size)
     ready = prepare(dataset, config, size)
     model = build_model(config, ready, size).to(device)
@@ -193,9 +208,12 @@ def _stages(
     seconds = None if budget is None else config.torso_share * budget
     yield from fit_torso(config.torso, model, torso, truth, poses, seconds=seconds)
 
-    channels, encoder_id, heard = speech_windows(dataset, config, device)
+    track = dataset.speech(speech_in_use(dataset, config).kind)
+    channels = track.features.shape[1]
+    features = torch.from_numpy(track.features).float().to(device)
+    heard = speech_windows(dataset, track, config.speech_code)[ready.train.start : ready.train.stop]
     speech_code = SpeechCode(config.speech_code, channels=channels, out_dim=config.model.mouth_dim).to(device)
-    speech_code.set_normalisation(heard[ready.train.start : ready.train.stop].flatten(0, 1))
+    speech_code.set_normalisation(features[int(heard.min()) : int(heard.max()) + 1])
     training = config.speech_training
     speech = state(
         "speech",
@@ -205,7 +223,7 @@ def _stages(
     )
     codes = torch.from_numpy(ready.expression.mouth).to(device)
     inside = slice(ready.train.start, ready.train.stop)
-    yield from fit_speech(training, speech_code, speech, heard[inside], codes[inside])
+    yield from fit_speech(training, speech_code, speech, features, heard.to(device), codes[inside])
 
     module = HeadModule(model, dataset.num_frames).to(device)
     head = state(
@@ -235,7 +253,7 @@ def _stages(
         speech_code=config.speech_code,
         speech=speech_in_use(dataset, config),
         speech_channels=channels,
-        speech_id=encoder_id,
+        speech_id=track.encoder,
         driven_by="nothing" if config.static else "speech",
         source_sha256=dataset.manifest.source.sha256,
     )
@@ -316,30 +334,23 @@ def ray_sampler(config: TrainConfig, dataset: Dataset, ready: Prepared, state: S
     )
 
 
-def mouth_boxes(points: np.ndarray, size: int) -> np.ndarray:
-    """The box around lips and chin of every frame; the mouth region of all our figures."""
-    return boxes_around(points[:, list(MOUTH)], margin=0.05, size=size)
-
-
 def speech_in_use(dataset: Dataset, config: TrainConfig) -> SpeechConfig:
     """The configured encoder where the dataset has its features, else log-mel."""
     return config.speech if config.speech.kind in dataset.speech_names() else MelConfig()
 
 
-def speech_windows(dataset: Dataset, config: TrainConfig, device: torch.device) -> tuple[int, str, Tensor]:
-    """Channels, encoder id and the feature window of every frame."""
-    track = dataset.speech(speech_in_use(dataset, config).kind)
-    stacked = windows(
-        track.features,
-        dataset.num_frames,
-        fps=float(dataset.manifest.fps),
-        reach=config.speech_code.reach,
-        rate_hz=track.rate_hz,
-    )
-    return (
-        track.features.shape[1],
-        track.encoder,
-        torch.from_numpy(np.ascontiguousarray(stacked)).float().to(device),
+def speech_windows(
+    dataset: Dataset, track: SpeechTrack, config: SpeechCodeConfig
+) -> Int[Tensor, "frames window"]:
+    """The feature steps around every frame."""
+    return torch.from_numpy(
+        window_steps(
+            len(track.features),
+            dataset.num_frames,
+            fps=float(dataset.manifest.fps),
+            reach=config.reach,
+            rate_hz=track.rate_hz,
+        )
     )
 
 

@@ -50,8 +50,8 @@ class OccupancyGrid(nn.Module):
         self.importance.copy_(0.1 * cells.to(self.importance.dtype))
 
     def observe(self, points: Float[Tensor, "points 3"], weights: Float[Tensor, "points"]) -> None:
-        """Remember the largest compositing weight seen in each cell."""
-        self.importance.view(-1).scatter_reduce_(0, self.index(points), weights, "amax")
+        """Remember the largest compositing weight seen in each cell; one that is not a number counts 0."""
+        self.importance.view(-1).scatter_reduce_(0, self.index(points), weights.nan_to_num(posinf=0.0), "amax")
 
     def prune(self, *, threshold: float, decay: float) -> None:
         """Forget slowly, and drop cells whose neighbourhood contributed less than ``threshold``.

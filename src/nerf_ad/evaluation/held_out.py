@@ -15,11 +15,16 @@ from nerf_ad.avatar.avatar import Avatar
 from nerf_ad.core.device import prepare_cpu
 from nerf_ad.core.errors import FormatError, WeightsError
 from nerf_ad.core.events import Event, Progress, Saved, Warned
-from nerf_ad.core.files import write_json
+from nerf_ad.core.files import read_json, write_json
 from nerf_ad.dataset.dataset import Dataset
 from nerf_ad.dataset.expression import MOUTH, encode_expression, head_landmarks
-from nerf_ad.dataset.pixels import boxes_around, fit_labels, fit_picture
-from nerf_ad.face.landmarks import LandmarkDetector, build_landmark_detector
+from nerf_ad.dataset.pixels import fit_labels, fit_picture, mouth_boxes
+from nerf_ad.face.landmarks import (
+    LOWER_LIP_INNER,
+    UPPER_LIP_INNER,
+    LandmarkDetector,
+    build_landmark_detector,
+)
 from nerf_ad.face.parsing import Part
 from nerf_ad.media.audio import Waveform, read_audio
 from nerf_ad.media.encoder import VideoWriter
@@ -29,8 +34,6 @@ from nerf_ad.metrics.landmarks import lagged_correlation, landmark_distance
 from nerf_ad.rendering.drive import Drive, speak
 from nerf_ad.rendering.render import draw
 
-INNER_LIPS = (13, 14)
-"""Upper and lower inner lip (MediaPipe)."""
 OUTER_EYES = (33, 263)
 """Outer eye corners."""
 
@@ -109,8 +112,6 @@ def evaluate(
     Returns:
         the content of ``metrics.json``.
     """
-    from nerf_ad.core.files import read_json
-
     person = avatar if isinstance(avatar, Avatar) else Avatar.load(avatar)
     clip = dataset if isinstance(dataset, Dataset) else Dataset.open(dataset)
     for event in evaluate_events(person, clip):
@@ -139,7 +140,7 @@ def drive_with_recording(avatar: Avatar, dataset: Dataset) -> tuple[Drive, range
 def measure_pictures(held: HeldOut, dataset: Dataset, size: int) -> dict[str, float]:
     """PSNR in dB by region, the mean over frames of each frame's figure."""
     points = dataset.landmarks().points[:, :, :2] * (size / dataset.size)
-    boxes = boxes_around(points[:, list(MOUTH)], margin=0.05, size=size)
+    boxes = mouth_boxes(points, size)
     rows: dict[str, list[float]] = {"psnr": [], "psnr_head": [], "psnr_mouth": []}
     for index, real, made in zip(held.frames, held.real, held.made, strict=True):
         left, top, right, bottom = boxes[index]
@@ -193,7 +194,7 @@ def find_landmarks(
 
 def lip_gap(points: Float[np.ndarray, "frames 478 2"]) -> Float[np.ndarray, "frames"]:
     """Inner-lip gap over the distance of the outer eye corners."""
-    gap = np.linalg.norm(points[:, INNER_LIPS[0]] - points[:, INNER_LIPS[1]], axis=-1)
+    gap = np.linalg.norm(points[:, UPPER_LIP_INNER] - points[:, LOWER_LIP_INNER], axis=-1)
     return np.asarray(gap / np.linalg.norm(points[:, OUTER_EYES[0]] - points[:, OUTER_EYES[1]], axis=-1))
 
 

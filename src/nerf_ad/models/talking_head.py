@@ -194,8 +194,7 @@ class TalkingHead(nn.Module):
         """The condition as each sample feels it: the mouth's around the mouth, the eyes' at the eyes.
 
         Disentanglement by place: what speech moves cannot make the forehead flicker. Smooth windows that are
-        1 inside the region and fall to 0 over one more extent (ours; NeRF-AD learns its mask, see the paper
-        preset).
+        1 inside the region and fall to 0 over one more extent (ours; NeRF-AD learns its mask).
         """
         mouth = region_weight(points, self.mouth_centre, self.mouth_extent)
         eyes = region_weight(points, self.eye_centre, self.eye_extent)
@@ -249,6 +248,8 @@ class TalkingHead(nn.Module):
         hit[(row * self.size + column)[inside]] = 1.0
         cell = float(((self.grid.high - self.grid.low) / self.grid.resolution).max())
         radius = int(torch.ceil(0.9 * cell * fx / depth.min()).item()) + 1
+        if radius >= self.size:  # the camera stands in the box, or nearly: a user's own poses may do that
+            return torch.arange(self.size * self.size, device=cells.device)
         spread = torch.nn.functional.max_pool2d(
             hit.view(1, 1, self.size, self.size), 2 * radius + 1, stride=1, padding=radius
         )

@@ -13,7 +13,7 @@ from nerf_ad.core.errors import BadInputError, FormatError
 from nerf_ad.media.audio import Waveform
 from nerf_ad.models.talking_head import Condition
 from nerf_ad.speech.encoder import SpeechEncoder, build_speech_encoder
-from nerf_ad.speech.windows import windows
+from nerf_ad.speech.windows import window_steps
 
 
 class Drive(NamedTuple):
@@ -65,17 +65,17 @@ def speak(
     """
     if avatar.manifest.driven_by == "nothing":
         return np.zeros((num_frames, avatar.manifest.head.mouth_dim), np.float32)
-    stacked = windows(
-        features,
+    steps = window_steps(
+        len(features),
         num_frames,
         fps=float(avatar.manifest.fps),
         reach=avatar.manifest.speech_code.reach,
         rate_hz=rate_hz,
     )
-    parts = []
+    parts = []  # piece by piece: the windows of an hour take 2.4 GB together
     with torch.no_grad():
         for start in range(0, num_frames, 256):
-            chunk = np.ascontiguousarray(stacked[start : start + 256], np.float32)
+            chunk = np.asarray(features[steps[start : start + 256]], np.float32)
             parts.append(avatar.speech_code(torch.from_numpy(chunk).to(avatar.device)).cpu().numpy())
     return np.concatenate(parts)
 
@@ -123,14 +123,13 @@ def drive_with_audio(
     num_frames = num_frames_of(waveform, avatar.manifest.fps)
     mouth = speak(avatar, encoder.encode(waveform.samples), encoder.rate_hz, num_frames)
     motion = avatar.motion
+    first, last = (int(edge) for edge in motion.train_frames)
+    path = walk(num_frames, motion.shots, (first, last))
     if poses is None:
-        first, last = (int(edge) for edge in motion.train_frames)
-        path = walk(num_frames, motion.shots, (first, last))
         return Drive(mouth, motion.eyes[path], motion.camera_to_world[path])
     if poses.ndim != 3 or poses.shape[1:] != (4, 4) or len(poses) == 0 or not np.isfinite(poses).all():
         raise BadInputError(
             "poses must be an array of finite 4x4 matrices", hint="see docs/concepts/avatar-format.md"
         )
-    path = walk(num_frames, np.zeros(1, np.int64), (0, len(poses)))
-    eyes = motion.eyes[walk(num_frames, motion.shots, (0, len(motion.eyes)))]
-    return Drive(mouth, eyes, poses[path].astype(np.float32))
+    way = walk(num_frames, np.zeros(1, np.int64), (0, len(poses)))
+    return Drive(mouth, motion.eyes[path], poses[way].astype(np.float32))

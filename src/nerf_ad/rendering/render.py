@@ -8,19 +8,16 @@ import torch
 from jaxtyping import UInt8
 
 from nerf_ad.avatar.avatar import Avatar
-from nerf_ad.core.device import prepare_cpu
+from nerf_ad.core.device import choose_device, prepare_cpu
 from nerf_ad.core.errors import BadInputError, UsageError
 from nerf_ad.core.events import Event, Progress, Saved
 from nerf_ad.core.files import read_npz
 from nerf_ad.core.workers import in_order, single_threads
-from nerf_ad.media.audio import Waveform, read_audio
+from nerf_ad.media.audio import SPEECH_RATE, Waveform, read_audio
 from nerf_ad.media.encoder import VideoWriter
 from nerf_ad.media.images import read_image, resize_image
 from nerf_ad.models.talking_head import Condition
 from nerf_ad.rendering.drive import Drive, drive_with_audio
-
-SPEECH_RATE = 16_000
-"""What speech encoders hear."""
 
 SYNTHETIC = "synthetic: rendered by nerf-ad, never filmed"
 """Written into every video's metadata."""
@@ -108,8 +105,7 @@ def render(
     Returns:
         the video's path.
     """
-    device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    person = avatar if isinstance(avatar, Avatar) else Avatar.load(avatar, device=device)
+    person = avatar if isinstance(avatar, Avatar) else Avatar.load(avatar, device=device or choose_device())
     events = render_events(
         person, Path(audio), Path(video), poses=poses, background=background, start=start, seconds=seconds
     )

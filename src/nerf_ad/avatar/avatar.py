@@ -1,5 +1,6 @@
 """Avatar: load and save the trained person. Loading is strict; a missing key names its file."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,14 +12,31 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from nerf_ad.avatar.manifest import FORMAT, AvatarManifest
-from nerf_ad.core.config import Config
+from nerf_ad.core.arrays import refuse_misfits
 from nerf_ad.core.errors import FormatError
-from nerf_ad.core.files import read_npz, sha256_file, write_npz
+from nerf_ad.core.files import read_npz, read_toml, sha256_file, write_npz
 from nerf_ad.core.tensors import write_tensors
 from nerf_ad.dataset.expression import ExpressionBasis
+from nerf_ad.geometry.rotations import are_rigid
 from nerf_ad.media.images import read_image, write_image
 from nerf_ad.models.speech_code import SpeechCode
 from nerf_ad.models.talking_head import TalkingHead
+
+HINT = "copy the avatar again, or train it again"
+
+BASIS_SHAPES = {
+    "mouth_mean": "coordinates",
+    "mouth_modes": "units coordinates",
+    "mouth_scale": "units",
+    "eye_mean": "states",
+    "eye_scale": "states",
+}
+MOTION_SHAPES = {
+    "camera_to_world": "frames 4 4",
+    "eyes": "frames states",
+    "shots": "shots",
+    "train_frames": "2",
+}
 
 
 class Motion(NamedTuple):
@@ -74,31 +92,27 @@ class Avatar:
         manifest = read_manifest(root)
         if verify:
             verify_files(root, manifest)
-        head = TalkingHead(manifest.head, size=manifest.size)
-        speech_code = SpeechCode(
-            manifest.speech_code, channels=manifest.speech_channels, out_dim=manifest.head.mouth_dim
-        )
-        torso = _read_weights(root / "weights" / "torso.safetensors")
-        _load(head.torso, torso, root / "weights" / "torso.safetensors")
-        rest = _read_weights(root / "weights" / "head.safetensors")
-        _load(
-            head,
-            {**rest, **{f"torso.{k}": v for k, v in torso.items()}},
-            root / "weights" / "head.safetensors",
-        )
-        _load(
-            speech_code,
-            _read_weights(root / "weights" / "speech.safetensors"),
-            root / "weights/speech.safetensors",
-        )
+        paths = {part: root / "weights" / f"{part}.safetensors" for part in ("torso", "head", "speech")}
+        torso, rest, code = (_read_weights(path) for path in paths.values())
+        whole = {**rest, **{f"torso.{name}": tensor for name, tensor in torso.items()}}
+        # Shapes are compared before memory is taken: a manifest cannot claim more than the files hold.
+        with torch.device("meta"):
+            planned_head, planned_code = _build(manifest)
+        _refuse_misfits(planned_head.torso, torso, paths["torso"])
+        _refuse_misfits(planned_head, whole, paths["head"])
+        _refuse_misfits(planned_code, code, paths["speech"])
+        head, speech_code = _build(manifest)
+        head.load_state_dict(whole)
+        speech_code.load_state_dict(code)
         plate = read_image(root / "assets" / "background.png")
         if plate.shape[:2] != (manifest.size, manifest.size):
             raise FormatError(
                 f"{root / 'assets' / 'background.png'} is not {manifest.size} pixels wide and high"
             )
         head.background.copy_(torch.from_numpy(plate).permute(2, 0, 1).float() / 255)
-        basis = ExpressionBasis(**_arrays(root / "assets" / "expression.npz", ExpressionBasis._fields))
-        motion = Motion(**_arrays(root / "assets" / "poses.npz", Motion._fields))
+        basis = ExpressionBasis(**_arrays(root / "assets" / "expression.npz", BASIS_SHAPES, manifest))
+        motion = Motion(**_arrays(root / "assets" / "poses.npz", MOTION_SHAPES, manifest))
+        _refuse_unsound_motion(root / "assets" / "poses.npz", motion)
         return cls(manifest, head.eval().to(device), speech_code.eval().to(device), basis, motion, root)
 
     def save(self) -> None:
@@ -137,7 +151,7 @@ def read_manifest(root: Path) -> AvatarManifest:
         if (root / "runs").is_dir():
             hint = "its training has not finished: run nerf-ad train again; it continues where it stopped"
         raise FormatError(f"{root} is not an avatar: it has no {path.name}", hint=hint)
-    found = _Versioned.read(path)
+    found = read_toml(path).get("format")
     if found != FORMAT:
         raise FormatError(
             f"{root} has avatar format {found}, this nerf-ad reads format {FORMAT}", hint="train it again"
@@ -156,56 +170,54 @@ def verify_files(root: Path, manifest: AvatarManifest) -> None:
         if ".." in Path(name).parts or Path(name).is_absolute():
             raise FormatError(f"{root / 'avatar.toml'} names a file outside the avatar: {name}")
         if not path.is_file():
-            raise FormatError(
-                f"{root} is damaged: {name} is missing", hint="copy the avatar again, or train it again"
-            )
+            raise FormatError(f"{root} is damaged: {name} is missing", hint=HINT)
         if sha256_file(path) != digest:
-            raise FormatError(
-                f"{root} is damaged: {name} has changed", hint="copy the avatar again, or train it again"
-            )
-
-
-class _Versioned(Config):
-    """Reads only the format number, so that a newer file is refused by its version and not by its keys."""
-
-    @staticmethod
-    def read(path: Path) -> object:
-        import tomllib
-
-        try:
-            return tomllib.loads(path.read_text(encoding="utf-8")).get("format")
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise FormatError(f"{path} cannot be read: {error}") from error
+            raise FormatError(f"{root} is damaged: {name} has changed", hint=HINT)
 
 
 def _read_weights(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except FileNotFoundError:
-        raise FormatError(f"{path} is missing", hint="copy the avatar again, or train it again") from None
+        raise FormatError(f"{path} is missing", hint=HINT) from None
     except (SafetensorError, OSError) as error:
-        raise FormatError(
-            f"{path} is damaged: {error}", hint="copy the avatar again, or train it again"
-        ) from error
+        raise FormatError(f"{path} is damaged: {error}", hint=HINT) from error
 
 
-def _load(module: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
+def _build(manifest: AvatarManifest) -> tuple[TalkingHead, SpeechCode]:
+    out_dim, channels = manifest.head.mouth_dim, manifest.speech_channels
+    head = TalkingHead(manifest.head, size=manifest.size)
+    return head, SpeechCode(manifest.speech_code, channels=channels, out_dim=out_dim)
+
+
+def _refuse_misfits(module: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
     own = module.state_dict()
-    hint = "copy the avatar again, or train it again"
     for name, tensor in own.items():
         if name not in tensors:
-            raise FormatError(f"{path} has no tensor {name}", hint=hint)
-        if tensors[name].shape != tensor.shape:
-            raise FormatError(f"{path}: tensor {name} has the wrong shape", hint=hint)
+            raise FormatError(f"{path} has no tensor {name}", hint=HINT)
+        found = tensors[name]
+        if found.shape != tensor.shape or found.dtype != tensor.dtype:
+            raise FormatError(f"{path}: tensor {name} has the wrong shape or type", hint=HINT)
+        if found.is_floating_point() and not bool(torch.isfinite(found).all()):
+            raise FormatError(f"{path}: tensor {name} holds values that are not finite", hint=HINT)
     unknown = sorted(set(tensors) - set(own))
     if unknown:
-        raise FormatError(f"{path} has an unknown tensor {unknown[0]}", hint=hint)
-    module.load_state_dict(tensors)
+        raise FormatError(f"{path} has an unknown tensor {unknown[0]}", hint=HINT)
 
 
-def _arrays(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
+def _arrays(path: Path, shapes: Mapping[str, str], manifest: AvatarManifest) -> dict[str, np.ndarray]:
     arrays = read_npz(path)
-    for name in names:
+    for name in shapes:
         if name not in arrays:
-            raise FormatError(f"{path} has no array {name}", hint="copy the avatar again, or train it again")
-    return {name: arrays[name] for name in names}
+            raise FormatError(f"{path} has no array {name}", hint=HINT)
+    sizes = {"units": manifest.head.mouth_dim, "states": manifest.head.eye_dim}
+    refuse_misfits(path, arrays, shapes, sizes, hint=HINT)
+    return {name: arrays[name] for name in shapes}
+
+
+def _refuse_unsound_motion(path: Path, motion: Motion) -> None:
+    first, last = (int(edge) for edge in motion.train_frames)
+    if not 0 <= first < last <= len(motion.camera_to_world):
+        raise FormatError(f"{path}: train_frames leave the clip", hint=HINT)
+    if not are_rigid(motion.camera_to_world):
+        raise FormatError(f"{path}: camera_to_world is not made of rotations and positions", hint=HINT)

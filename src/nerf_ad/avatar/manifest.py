@@ -24,9 +24,9 @@ class AvatarManifest(Config):
     """Version of nerf-ad."""
     preset: str
     """Preset that the training started from."""
-    fps: int
+    fps: int = Field(ge=1, le=240)
     """Frames per second."""
-    size: int
+    size: int = Field(ge=8, le=4096)
     """Width and height of its frames, pixels."""
     head: TalkingHeadConfig
     """Sizes of the head and torso networks."""
@@ -34,7 +34,7 @@ class AvatarManifest(Config):
     """Sizes of the speech branch."""
     speech: SpeechConfig
     """The speech encoder that must be used."""
-    speech_channels: int
+    speech_channels: int = Field(ge=1, le=65536)
     """Channels of its features."""
     speech_id: str
     """The encoder with its weights' hash; features of another are refused."""

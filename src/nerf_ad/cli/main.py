@@ -7,13 +7,14 @@ import os
 import signal
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from types import FrameType, MappingProxyType
 from typing import Any, NamedTuple, cast
 
 from nerf_ad import __version__
-from nerf_ad.core.errors import NerfAdError
+from nerf_ad.core.errors import BadInputError, NerfAdError
 
 PROGRAM = "nerf-ad"
 
@@ -53,7 +54,9 @@ VERBS = {
 
 
 def run() -> None:
-    """Entry point of the installed command."""
+    """Entry point of the installed command. Libraries' warnings are for developers (``python -W`` shows)."""
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
     sys.exit(main(sys.argv[1:]))
 
 
@@ -66,6 +69,7 @@ def main(arguments: Sequence[str]) -> int:
     words, debug = _take_debug(list(arguments))
     _treat_termination_as_interrupt()
     try:
+        _refuse_broken_names(words)
         code = _dispatch(words)
         sys.stdout.flush()
     except SystemExit as stop:  # tyro: help (0) or misuse (2)
@@ -160,7 +164,16 @@ def _fail(message: str, hint: str | None, *, code: int, debug: bool, label: str 
     return code
 
 
+def _refuse_broken_names(words: list[str]) -> None:
+    """Names that are no text cannot be written into manifests and events."""
+    for word in words:
+        if any("\ud800" <= letter <= "\udfff" for letter in word):
+            raise BadInputError(f"{word!a} is not valid UTF-8", hint="rename the file or folder")
+
+
 def _explain_surprise(error: Exception, *, debug: bool) -> int:
+    if isinstance(error, MemoryError) or "allocate" in str(error).lower() or "out of memory" in str(error):
+        return _fail("there is not enough memory for this", "choose smaller numbers", code=1, debug=debug)
     what = " ".join(f"{type(error).__name__}: {error}".split())
     hint = f"run it again with --debug to see where (this is a fault of {PROGRAM}; please report it)"
     return _fail(f"something unexpected: {what[:500]}", hint, code=1, debug=debug)

@@ -1,5 +1,6 @@
 """``nerf-ad train PRESET DATASET AVATAR``."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
@@ -31,8 +32,8 @@ def _verb(name: str) -> Callable[..., int]:
         device: str = "auto",
         config: Annotated[TrainConfig, tyro.conf.arg(name=""), tyro.conf.AvoidSubcommands] = preset,
     ) -> int:
-        if minutes is not None and minutes <= 0:
-            raise UsageError("--minutes must be more than 0")
+        if minutes is not None and not 0 < minutes < math.inf:
+            raise UsageError("--minutes must be a number above 0")
         if size is not None and not 32 <= size <= 2048:
             raise UsageError("--size must lie between 32 and 2048")
         opened = Dataset.open(dataset)

@@ -1,7 +1,6 @@
 """A set of choices: frozen, strict, and plain TOML on disk."""
 
 import json
-import tomllib
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -9,7 +8,7 @@ import tomli_w
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from nerf_ad.core.errors import FormatError
-from nerf_ad.core.files import write_text
+from nerf_ad.core.files import read_toml, write_text
 
 ConfigT = TypeVar("ConfigT", bound="Config")
 """Instead of ``Self``, which the run-time type check in tests cannot resolve on a single method."""
@@ -29,19 +28,13 @@ class Config(BaseModel):
         Raises:
             FormatError: the file is missing, is not TOML or does not fit the model; names the first fault.
         """
-        try:
-            raw = tomllib.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise FormatError(f"{path} is missing") from None
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise FormatError(f"{path} cannot be read: {error}") from error
-        return cls.from_mapping(raw, source=str(path))
+        return cls.from_mapping(read_toml(path), source=str(path))
 
     @classmethod
     def from_mapping(cls: type[ConfigT], raw: dict[str, Any], *, source: str) -> ConfigT:
         """Validate plain data; ``source`` names where it came from in the error."""
         try:
-            return cls.model_validate_json(json.dumps(raw))
+            return cls.model_validate_json(json.dumps(raw, default=str))  # TOML has dates, JSON has not
         except ValidationError as error:
             fault = error.errors()[0]
             where = ".".join(str(part) for part in fault["loc"]) or "the whole"

@@ -21,7 +21,7 @@ def choose_device(name: str = "auto") -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.zeros(1, device=device)
+        torch.zeros(1, device=device).cpu()  # nothing comes back from the device "meta"
     except (RuntimeError, AssertionError) as error:
         raise UsageError(f"device {name!r} is not available here", hint="use auto, cpu or cuda") from error
     return device

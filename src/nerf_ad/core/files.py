@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import tempfile
+import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
         BadInputError: the folder cannot be written.
         NerfAdError: the disk is full.
     """
+    if path.is_dir():
+        raise BadInputError(f"{path} is a folder, not a file", hint="choose another name")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent)
@@ -131,8 +134,22 @@ def read_json(path: Path) -> Any:  # noqa: ANN401 - any JSON value
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise FormatError(f"{path} is missing") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise FormatError(f"{path} is not readable JSON: {error}") from error
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read TOML.
+
+    Raises:
+        FormatError: missing or not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise FormatError(f"{path} is missing") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise FormatError(f"{path} cannot be read: {error}") from error
 
 
 def write_npz(path: Path, arrays: Mapping[str, np.ndarray[Any, np.dtype[Any]]]) -> None:
@@ -173,9 +190,13 @@ def _umask() -> int:
 
 
 def _refusal(error: OSError, path: Path) -> NerfAdError:
-    if error.errno == errno.ENOSPC:
+    if error.errno in {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}:
         return NerfAdError(f"the disk is full: {path} was not written", hint="free some space and run again")
-    if error.errno in {errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EEXIST}:
+    if error.errno == errno.ENAMETOOLONG:
+        return BadInputError(f"the name {path.name[:20]}... is too long", hint="choose a shorter name")
+    if error.errno in {errno.ENOTDIR, errno.EEXIST}:
+        return BadInputError(f"{path.parent} is not a folder", hint="choose a folder you may write to")
+    if error.errno in {errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOENT, errno.ELOOP}:
         return BadInputError(
             f"{path.parent} cannot be written: {error.strerror}", hint="choose a folder you may write to"
         )

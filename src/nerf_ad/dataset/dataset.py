@@ -9,9 +9,17 @@ from pydantic import Field
 
 from nerf_ad.core.config import Config
 from nerf_ad.core.errors import FormatError
-from nerf_ad.core.files import read_json, read_npz
+from nerf_ad.core.files import read_json, read_npz, read_toml
 from nerf_ad.dataset.layout import FORMAT, Layout
-from nerf_ad.media.images import read_image
+from nerf_ad.dataset.soundness import (
+    HINT,
+    read_range,
+    refuse_unsound_landmarks,
+    refuse_unsound_manifest,
+    refuse_unsound_speech,
+    refuse_unsound_tracking,
+)
+from nerf_ad.media.images import Mode, read_image
 
 
 class Source(Config):
@@ -55,11 +63,11 @@ class DatasetManifest(Config):
     """Version of the folder format."""
     source: Source
     """The video."""
-    fps: int = 25
+    fps: int = Field(default=25, ge=1, le=240)
     """Frames per second of the dataset."""
-    size: int
+    size: int = Field(ge=8, le=4096)
     """Width and height of every frame in pixels."""
-    num_frames: int
+    num_frames: int = Field(ge=0, le=1_000_000)
     """How many frames."""
     shots: tuple[int, ...] = Field(default=(0,), strict=False)
     """First frame of every shot, ascending, beginning with 0."""
@@ -160,6 +168,7 @@ class Dataset:
         if not layout.manifest.is_file():
             raise FormatError(f"{root} is not a dataset: it has no {layout.manifest.name}", hint=hint)
         manifest = read_manifest(layout)
+        refuse_unsound_manifest(layout.manifest, manifest)
         needed = (layout.tracking, layout.landmarks, layout.action_units, layout.split, layout.background)
         for path in needed:
             if not path.is_file():
@@ -181,28 +190,39 @@ class Dataset:
 
     def frame(self, index: int) -> UInt8[np.ndarray, "height width 3"]:
         """The picture."""
-        return read_image(self.layout.frame(index))
+        return self._picture(self.layout.frame(index))
 
     def labels(self, index: int) -> UInt8[np.ndarray, "height width"]:
         """The part of every pixel (``nerf_ad.face.parsing.Part``)."""
-        return read_image(self.layout.labels(index), mode="P")
+        return self._picture(self.layout.labels(index), mode="P")
 
     def torso(self, index: int) -> UInt8[np.ndarray, "height width 4"]:
         """The picture without its head, alpha where neck and torso are."""
-        return read_image(self.layout.torso_image(index), mode="RGBA")
+        return self._picture(self.layout.torso_image(index), mode="RGBA")
 
     def background(self) -> UInt8[np.ndarray, "height width 3"]:
         """The clean plate."""
-        return read_image(self.layout.background)
+        return self._picture(self.layout.background)
+
+    def _picture(self, path: Path, mode: Mode = "RGB") -> np.ndarray[Any, np.dtype[Any]]:
+        picture = read_image(path, mode)
+        if picture.shape[:2] != (self.size, self.size):
+            height, width = picture.shape[:2]
+            raise FormatError(f"{path} is {width}x{height}, not {self.size}x{self.size}", hint=HINT)
+        return picture
 
     def tracking(self) -> Tracking:
         """Poses and intrinsics."""
-        return Tracking(**_fields(read_npz(self.layout.tracking), Tracking._fields, self.layout.tracking))
+        arrays = _fields(read_npz(self.layout.tracking), Tracking._fields, self.layout.tracking)
+        refuse_unsound_tracking(self.layout.tracking, arrays, num_frames=self.num_frames)
+        return Tracking(**arrays)
 
     def landmarks(self) -> LandmarkTrack:
         """Landmarks and blendshapes."""
         arrays = read_npz(self.layout.landmarks)
-        return LandmarkTrack(**_fields(arrays, LandmarkTrack._fields, self.layout.landmarks))
+        arrays = _fields(arrays, LandmarkTrack._fields, self.layout.landmarks)
+        refuse_unsound_landmarks(self.layout.landmarks, arrays, num_frames=self.num_frames)
+        return LandmarkTrack(**arrays)
 
     def action_units(self) -> ActionUnits:
         """Action units with their names and sources."""
@@ -224,15 +244,17 @@ class Dataset:
                 hint="run nerf-ad capture again",
             )
         arrays = _fields(read_npz(path), SpeechTrack._fields, path)
+        refuse_unsound_speech(path, arrays)
         return SpeechTrack(arrays["features"], float(arrays["rate_hz"]), str(arrays["encoder"]))
 
     def split(self) -> Split:
         """Training and held-out frames."""
-        raw = read_json(self.layout.split)
-        try:
-            return Split(range(*raw["train"]), range(*raw["test"]))
-        except (KeyError, TypeError) as error:
-            raise FormatError(f"{self.layout.split} is damaged: {error}") from error
+        path = self.layout.split
+        raw = read_json(path)
+        if not isinstance(raw, dict):
+            raise FormatError(f"{path} is damaged: it names no ranges", hint=HINT)
+        train = read_range(path, raw.get("train"), num_frames=self.num_frames, least=2)
+        return Split(train, read_range(path, raw.get("test"), num_frames=self.num_frames, least=0))
 
 
 def read_manifest(layout: Layout) -> DatasetManifest:
@@ -241,12 +263,7 @@ def read_manifest(layout: Layout) -> DatasetManifest:
     Raises:
         FormatError: unreadable, or of another format version.
     """
-    import tomllib
-
-    try:
-        raw = tomllib.loads(layout.manifest.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise FormatError(f"{layout.manifest} cannot be read: {error}") from error
+    raw = read_toml(layout.manifest)
     found = raw.get("format")
     if found != FORMAT:
         raise FormatError(

@@ -72,3 +72,17 @@ def align_rotation(
 
 def _rotation(matrix: Float[np.ndarray, "*n 3 3"]) -> Rotation:
     return Rotation.from_matrix(matrix.reshape(-1, 3, 3))
+
+
+def are_rigid(poses: np.ndarray) -> bool:
+    """Whether an array holds at least one pose and nothing but rotations (to 1 %) with positions."""
+    if poses.dtype.kind not in "fiu" or poses.ndim != 3 or poses.shape[1:] != (4, 4) or len(poses) == 0:
+        return False
+    if not (np.abs(poses) < 1e6).all():  # metres; NaN is not, either
+        return False
+    turn = poses[:, :3, :3].astype(np.float64)
+    return (
+        np.allclose(turn @ turn.transpose(0, 2, 1), np.eye(3), atol=0.01)
+        and bool((np.linalg.det(turn) > 0).all())
+        and np.allclose(poses[:, 3], (0, 0, 0, 1), atol=1e-4)
+    )

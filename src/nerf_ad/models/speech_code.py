@@ -17,15 +17,15 @@ from nerf_ad.core.config import Config
 class SpeechCodeConfig(Config):
     """The speech branch."""
 
-    reach: int = Field(default=8, ge=1)
+    reach: int = Field(default=8, ge=1, le=256)
     """Feature steps on either side of the frame: 8 at 50 Hz is 160 ms (AD-NeRF's window of 16)."""
-    hidden_dim: int = Field(default=64, ge=8)
+    hidden_dim: int = Field(default=64, ge=8, le=4096)
     """Width (AD-NeRF's audio code)."""
-    num_heads: int = Field(default=8, ge=1)
+    num_heads: int = Field(default=8, ge=1, le=256)
     """Attention heads over the window."""
     dropout: float = Field(default=0.3, ge=0, lt=1)
     """On features and hidden units (ours, on the inner validation part)."""
-    num_members: int = Field(default=3, ge=1)
+    num_members: int = Field(default=3, ge=1, le=64)
     """Networks whose codes are averaged."""
 
 

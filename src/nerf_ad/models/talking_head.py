@@ -29,15 +29,15 @@ class TalkingHeadConfig(Config):
     """The head's radiance field."""
     torso: TorsoConfig = TorsoConfig()
     """The picture below it."""
-    grid_resolution: int = Field(default=64, ge=8)
+    grid_resolution: int = Field(default=64, ge=8, le=512)
     """Cells along each side of the occupancy grid (performance.md section 6)."""
-    num_steps: int = Field(default=80, ge=8)
+    num_steps: int = Field(default=80, ge=8, le=4096)
     """March steps through the whole depth of the box."""
-    num_samples: int = Field(default=16, ge=1)
+    num_samples: int = Field(default=16, ge=1, le=1024)
     """Samples kept per ray (ER-NeRF's code: at most 16)."""
-    mouth_dim: int = Field(default=12, ge=1)
+    mouth_dim: int = Field(default=12, ge=1, le=1024)
     """Numbers that describe the mouth."""
-    eye_dim: int = Field(default=5, ge=1)
+    eye_dim: int = Field(default=5, ge=1, le=64)
     """Numbers that describe the eyes."""
 
 

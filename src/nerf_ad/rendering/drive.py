@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 
 from nerf_ad.avatar.avatar import Avatar
 from nerf_ad.core.errors import BadInputError, FormatError
+from nerf_ad.geometry.rotations import are_rigid
 from nerf_ad.media.audio import Waveform
 from nerf_ad.models.talking_head import Condition
 from nerf_ad.speech.encoder import SpeechEncoder, build_speech_encoder
@@ -127,9 +128,10 @@ def drive_with_audio(
     path = walk(num_frames, motion.shots, (first, last))
     if poses is None:
         return Drive(mouth, motion.eyes[path], motion.camera_to_world[path])
-    if poses.ndim != 3 or poses.shape[1:] != (4, 4) or len(poses) == 0 or not np.isfinite(poses).all():
+    if not are_rigid(poses):
         raise BadInputError(
-            "poses must be an array of finite 4x4 matrices", hint="see docs/concepts/avatar-format.md"
+            "poses must be 4x4 matrices of a rotation and a position each",
+            hint="see docs/concepts/avatar-format.md",
         )
     way = walk(num_frames, np.zeros(1, np.int64), (0, len(poses)))
     return Drive(mouth, motion.eyes[path], poses[way].astype(np.float32))

@@ -1,5 +1,6 @@
 """render(): avatar and audio become a video as long as the audio."""
 
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from jaxtyping import UInt8
 
 from nerf_ad.avatar.avatar import Avatar
 from nerf_ad.core.device import choose_device, prepare_cpu
-from nerf_ad.core.errors import BadInputError, UsageError
+from nerf_ad.core.errors import BadInputError, FormatError, UsageError
 from nerf_ad.core.events import Event, Progress, Saved
 from nerf_ad.core.files import read_npz
 from nerf_ad.core.workers import in_order, single_threads
@@ -124,16 +125,18 @@ def _cut(waveform: Waveform, start: float, seconds: float | None) -> Waveform:
     first = round(start * waveform.rate)
     last = None if seconds is None else first + round(seconds * waveform.rate)
     samples = waveform.samples[first:last]
+    if len(samples) == 0 and (first == 0 or first < len(waveform.samples)):
+        raise BadInputError("what is to be spoken is shorter than one sample")
     if len(samples) == 0:
         raise BadInputError(f"--start {start:g} lies behind the end of the audio ({waveform.seconds:.1f} s)")
     return waveform._replace(samples=samples)
 
 
 def _check(audio: Path, video: Path, start: float, seconds: float | None) -> None:
-    if start < 0:
-        raise UsageError("--start must not be negative")
-    if seconds is not None and seconds <= 0:
-        raise UsageError("--seconds must be more than 0")
+    if not 0 <= start < math.inf:
+        raise UsageError("--start must be a number, and not negative")
+    if seconds is not None and not 0 < seconds < math.inf:
+        raise UsageError("--seconds must be a number above 0")
     if video.suffix.lower() != ".mp4":
         raise UsageError(f"{video} should end in .mp4", hint="the video is H.264 and AAC in an MP4 file")
     if audio.resolve() == video.resolve():
@@ -141,7 +144,10 @@ def _check(audio: Path, video: Path, start: float, seconds: float | None) -> Non
 
 
 def _plate(path: Path, size: int) -> UInt8[np.ndarray, "size size 3"]:
-    picture = read_image(path)
+    try:
+        picture = read_image(path)
+    except FormatError as error:
+        raise BadInputError(error.message, hint="give a PNG or JPEG file as the background") from error
     side = min(picture.shape[:2])
     top, left = (picture.shape[0] - side) // 2, (picture.shape[1] - side) // 2
     square = picture[top : top + side, left : left + side]

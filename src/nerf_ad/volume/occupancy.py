@@ -51,7 +51,9 @@ class OccupancyGrid(nn.Module):
 
     def observe(self, points: Float[Tensor, "points 3"], weights: Float[Tensor, "points"]) -> None:
         """Remember the largest compositing weight seen in each cell; one that is not a number counts 0."""
-        self.importance.view(-1).scatter_reduce_(0, self.index(points), weights.nan_to_num(posinf=0.0), "amax")
+        self.importance.view(-1).scatter_reduce_(
+            0, self.index(points), weights.nan_to_num(posinf=0.0), "amax"
+        )
 
     def prune(self, *, threshold: float, decay: float) -> None:
         """Forget slowly, and drop cells whose neighbourhood contributed less than ``threshold``.

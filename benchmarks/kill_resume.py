@@ -41,6 +41,13 @@ def last_event_seconds(events: Path, names: tuple[str, ...]) -> float:
     return seconds
 
 
+def wait_for_growth(events: Path, process: "subprocess.Popen[str]") -> None:
+    """Until the training says something, so that the kill falls into it and not into its start."""
+    before = events.stat().st_size if events.is_file() else 0
+    while process.poll() is None and (events.stat().st_size if events.is_file() else 0) <= before:
+        time.sleep(0.2)
+
+
 def main() -> int:
     """Run the kills."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -64,10 +71,9 @@ def main() -> int:
     run = arguments.avatar / "runs" / "train"
     worst, failed = 0.0, 0
     for kill in range(arguments.kills):
-        process = subprocess.Popen(
-            command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-        )
-        time.sleep(draw.uniform(5, 45))
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        wait_for_growth(run / "events.jsonl", process)
+        time.sleep(draw.uniform(0, 40))
         died_by_itself = process.poll() not in {None, 0}
         process.send_signal(signal.SIGKILL)
         process.wait()

@@ -158,6 +158,38 @@ def fit_head(
     state.average.swap(module)
 
 
+@torch.no_grad()
+def tighten_grid(
+    config: HeadTrainingConfig,
+    model: TalkingHead,
+    sampler: RaySampler,
+    poses: Float[Tensor, "frames 4 4"],
+    conditions: Condition,
+    *,
+    num_batches: int = 192,
+) -> Iterator[Event]:
+    """Forget what the grid was, look at the finished head along fresh rays, and drop cells that show nothing.
+
+    Pruning while training is slow on purpose, and a short training ends with most of its hull; rendering
+    pays for every cell that is left (ours).
+    """
+    device = poses.device
+    model.grid.importance.zero_()
+    for done in range(1, num_batches + 1):
+        batch = sampler.draw()
+        frames = torch.from_numpy(batch.frames).to(device)
+        head = model.head(
+            torch.from_numpy(batch.pixels).to(device),
+            torch.from_numpy(batch.slot).to(device),
+            poses[frames],
+            Condition(conditions.mouth[frames], conditions.eyes[frames]),
+        )
+        model.grid.observe(head.points, head.weights)
+        if done % 16 == 0:
+            yield Progress(stage="tightening", done=done, total=num_batches)
+    model.grid.prune(threshold=config.prune_threshold, decay=1.0)
+
+
 def head_loss(
     config: HeadTrainingConfig,
     model: TalkingHead,

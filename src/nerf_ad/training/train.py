@@ -45,7 +45,7 @@ from nerf_ad.models.speech_code import SpeechCode, SpeechCodeConfig
 from nerf_ad.models.talking_head import Condition, TalkingHead, TalkingHeadConfig
 from nerf_ad.speech.encoder import MelConfig, SpeechConfig, WhisperConfig
 from nerf_ad.speech.windows import window_steps
-from nerf_ad.training.head import HeadModule, HeadTrainingConfig, fit_head, head_parameters
+from nerf_ad.training.head import HeadModule, HeadTrainingConfig, fit_head, head_parameters, tighten_grid
 from nerf_ad.training.previews import Previewer
 from nerf_ad.training.run_log import RunLog, open_run
 from nerf_ad.training.speech import SpeechTrainingConfig, fit_speech
@@ -242,6 +242,7 @@ def _stages(
         yield event
         if isinstance(event, Progress):
             yield from previewer.look()
+    yield from tighten_grid(config.head, model, sampler, poses, conditions)
 
     manifest = AvatarManifest(
         name=root.name,

@@ -1,6 +1,6 @@
 """The fast field: planes in front of a small network, conditioned where the face moves."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -17,11 +17,13 @@ class PlaneFieldConfig(Config):
 
     kind: Literal["planes"] = "planes"
     """Which field this is."""
-    resolutions: tuple[int, ...] = Field(default=(32, 64, 128, 256), strict=False)
+    resolutions: tuple[Annotated[int, Field(ge=2, le=8192)], ...] = Field(
+        default=(32, 64, 128, 256), min_length=1, max_length=16, strict=False
+    )
     """Cells along each side of each plane level (performance.md section 9)."""
-    num_features: int = Field(default=8, ge=2)
+    num_features: int = Field(default=8, ge=2, le=64, multiple_of=2)
     """Features per plane and level (performance.md section 9)."""
-    hidden_dim: int = Field(default=64, ge=8)
+    hidden_dim: int = Field(default=64, ge=8, le=4096)
     """Width of both networks (RAD-NeRF's code)."""
 
 
@@ -56,18 +58,22 @@ class Radiance(torch.nn.Module):
         Returns:
             density per march step (at least 0) and colour in [0, 1].
         """
-        features = torch.cat([self.encoding(points), condition.to(points.dtype)])
-        hidden = F.relu(_apply(self.trunk_in, features))
+        hidden = F.relu(_apply(self.trunk_in, self.encoding(points), condition))
         trunk = _apply(self.trunk_out, hidden)
         density = torch.exp(trunk[0].float().clamp(max=8.0) - 1.0)
         seen_from = self.colour_ray(directions).T.index_select(1, ray)
-        colour = _apply(self.colour_in, torch.cat([F.relu(trunk[1:]), condition.to(trunk.dtype)]))
+        colour = _apply(self.colour_in, F.relu(trunk[1:]), condition)
         rgb = torch.sigmoid(_apply(self.colour_out, F.relu(colour + seen_from)).float())
         return density, rgb
 
 
-def _apply(layer: nn.Linear, features: Float[Tensor, "inputs samples"]) -> Float[Tensor, "outputs samples"]:
-    """A linear layer on feature-major input."""
-    if torch.is_autocast_enabled(features.device.type):
-        return layer.weight @ features + layer.bias.unsqueeze(-1).to(features.dtype)
-    return torch.addmm(layer.bias.unsqueeze(-1), layer.weight, features)
+def _apply(layer: nn.Linear, *parts: Float[Tensor, "_ samples"]) -> Float[Tensor, "outputs samples"]:
+    """A linear layer on feature-major input that is given in parts, so that they need not be joined."""
+    weights = layer.weight.split([len(part) for part in parts], dim=1)
+    if torch.is_autocast_enabled(parts[0].device.type):
+        products = [weight @ part for weight, part in zip(weights, parts, strict=True)]
+        return torch.stack(products).sum(dim=0) + layer.bias.unsqueeze(-1).to(products[0].dtype)
+    total = layer.bias.unsqueeze(-1)
+    for weight, part in zip(weights, parts, strict=True):
+        total = torch.addmm(total, weight, part)
+    return total

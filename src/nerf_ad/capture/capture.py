@@ -13,10 +13,10 @@ from nerf_ad.capture.survey import choose_crop, crop_complaint, face_complaints,
 from nerf_ad.core import weights
 from nerf_ad.core.errors import BadInputError, FormatError, UsageError, WeightsError
 from nerf_ad.core.events import Event, Warned
-from nerf_ad.core.files import sha256_file
+from nerf_ad.core.files import explained, sha256_file
 from nerf_ad.dataset.dataset import Dataset, DatasetManifest, Source, read_manifest
 from nerf_ad.dataset.layout import Layout
-from nerf_ad.face.landmarks import build_landmark_detector
+from nerf_ad.face.landmarks import RecordedDetector, build_landmark_detector
 from nerf_ad.media.isolated import probe_isolated
 from nerf_ad.media.video import VideoInfo
 
@@ -83,6 +83,8 @@ def capture_events(
     if found is not None:
         refuse_other_source(layout, found, manifest)
     _refuse_missing_weights(config, landmarks)
+    if landmarks is not None:
+        RecordedDetector(landmarks)  # refuses a file that cannot serve before anything is written
     ledger = Ledger(layout, found or manifest)
     if found is None or not layout.step_complaints("survey").is_file():
         yield from _survey(video, info, ledger, landmarks)
@@ -118,7 +120,8 @@ def _survey(
 
 def _found(layout: Layout) -> DatasetManifest | None:
     """The manifest of a dataset that was begun, if there is one; stops if the folder cannot serve."""
-    place = next(path for path in (layout.root, *layout.root.absolute().parents) if path.exists())
+    with explained(layout.root):  # a name may be too long
+        place = next(path for path in (layout.root, *layout.root.absolute().parents) if path.exists())
     if place.is_dir() and not os.access(place, os.W_OK | os.X_OK):
         raise BadInputError(f"{place} cannot be written", hint="choose a folder you may write to")
     if not place.is_dir():

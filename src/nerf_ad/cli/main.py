@@ -174,6 +174,13 @@ def _refuse_broken_names(words: list[str]) -> None:
 def _explain_surprise(error: Exception, *, debug: bool) -> int:
     if isinstance(error, MemoryError) or "allocate" in str(error).lower() or "out of memory" in str(error):
         return _fail("there is not enough memory for this", "choose smaller numbers", code=1, debug=debug)
+    from pydantic import ValidationError
+
+    # Options are checked by the configs that they fill; any other model that does not fit is our own fault.
+    if isinstance(error, ValidationError) and error.title.endswith("Config"):
+        fault = error.errors()[0]
+        where = "-".join(str(part).replace("_", "-") for part in fault["loc"])
+        return _fail(f"--{where}: {fault['msg'].lower()}", None, code=2, debug=debug)
     what = " ".join(f"{type(error).__name__}: {error}".split())
     hint = f"run it again with --debug to see where (this is a fault of {PROGRAM}; please report it)"
     return _fail(f"something unexpected: {what[:500]}", hint, code=1, debug=debug)

@@ -36,6 +36,8 @@ def _verb(name: str) -> Callable[..., int]:
             raise UsageError("--minutes must be a number above 0")
         if size is not None and not 32 <= size <= 2048:
             raise UsageError("--size must lie between 32 and 2048")
+        if not 0 <= config.seed < 2**63:
+            raise UsageError("--seed must be a whole number from 0 to 2^63 - 1")
         opened = Dataset.open(dataset)
         where = choose_device(device)
         with ProgressPrinter() as on_event:

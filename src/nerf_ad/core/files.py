@@ -26,9 +26,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
         BadInputError: the folder cannot be written.
         NerfAdError: the disk is full.
     """
-    if path.is_dir():
-        raise BadInputError(f"{path} is a folder, not a file", hint="choose another name")
     try:
+        if path.is_dir():
+            raise BadInputError(f"{path} is a folder, not a file", hint="choose another name")
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent)
         os.close(handle)

@@ -7,6 +7,7 @@ from jaxtyping import Float, Int
 from pydantic import Field
 
 from nerf_ad.core.config import Config
+from nerf_ad.core.errors import UsageError
 from nerf_ad.dataset.pixels import PixelCache
 from nerf_ad.face.parsing import Part
 
@@ -14,7 +15,7 @@ from nerf_ad.face.parsing import Part
 class RaySamplingConfig(Config):
     """How a step's rays are spread."""
 
-    num_rays: int = Field(default=2048, ge=64)
+    num_rays: int = Field(default=2048, ge=64, le=1 << 20)
     """Rays per step (performance.md section 6)."""
     num_frames: int = Field(default=16, ge=1)
     """Frames that they come from."""
@@ -57,6 +58,8 @@ class RaySampler:
         eye_boxes: Int[np.ndarray, "frames 4"],
         generator: np.random.Generator,
     ) -> None:
+        if config.mouth_share + config.eye_share > 1:
+            raise UsageError("mouth_share and eye_share must not be more than 1 together")
         self.config = config
         self.cache = cache
         self.background = background.reshape(-1, 3)

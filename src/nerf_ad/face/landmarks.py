@@ -227,6 +227,9 @@ class RecordedDetector:
                 f"{path}: points has the shape {points.shape}",
                 hint="points must be (frames, 478, 3) or (frames, 468, 3) in MediaPipe's order",
             )
+        extent = np.ptp(points[:, :, :2], axis=1).max(axis=-1)
+        if (extent <= 0).any() or np.isinf(points).any():
+            raise FormatError(f"{path}: points are no faces", hint="use NaN for a frame without a face")
         frames = len(points)
         self._points = points if points.shape[1] == NUM_POINTS else with_irises(points)
         self._blendshapes = _optional(arrays, "blendshapes", np.zeros((frames, 52), np.float32), path)

@@ -218,7 +218,7 @@ class TalkingHead(nn.Module):
         camera_to_world: Float[Tensor, "1 4 4"],
         *,
         background: Float[Tensor, "3 size size"] | None = None,
-        chunk: int = 4096,
+        chunk: int = 1024,
     ) -> Float[Tensor, "size size 3"]:
         """One whole frame in [0, 1]: rays where the head can be, torso and background elsewhere."""
         torso = self.torso(self.pose_code(camera_to_world))

@@ -11,6 +11,7 @@ from torch import nn
 from nerf_ad.core.errors import FormatError, NerfAdError
 from nerf_ad.core.events import Warned
 from nerf_ad.training.checkpoint import (
+    Checkpoint,
     load_checkpoint,
     optimiser_state,
     restore_optimiser,
@@ -71,11 +72,22 @@ class StageState:
         if found is None:
             return False
         facts = found.facts
-        if facts.get("fingerprint") != self.fingerprint:
+        if not isinstance(facts, dict) or facts.get("fingerprint") != self.fingerprint:
             raise FormatError(
                 f"{self.path} was made with other settings or another dataset",
                 hint="train into a new avatar folder, or delete this one",
             )
+        try:
+            self._restore(found)
+        except (LookupError, TypeError, ValueError, RuntimeError) as error:
+            what = " ".join(str(error).split())[:200]
+            raise FormatError(
+                f"{self.path} is damaged: {what}", hint="delete it to train this stage from its start"
+            ) from error
+        return True
+
+    def _restore(self, found: Checkpoint) -> None:
+        facts = found.facts
         self.module.load_state_dict(under_prefix("module", found.tensors))
         average = under_prefix("average", found.tensors)
         for name, tensor in self.average.tensors.items():
@@ -87,7 +99,6 @@ class StageState:
         self.clock = Clock(float(facts["seconds"]))
         if self.finished:
             self.clock.stop()
-        return True
 
     def save(self) -> None:
         """Write the resume file."""

@@ -100,6 +100,19 @@ def walk(
     return first + np.where(phase < length, phase, period - phase)
 
 
+def refuse_bent(poses: np.ndarray) -> None:
+    """Stop at poses that are no rotations with positions.
+
+    Raises:
+        BadInputError: they are not, or there is none.
+    """
+    if not are_rigid(poses):
+        raise BadInputError(
+            "poses must be 4x4 matrices of a rotation and a position each",
+            hint="see docs/concepts/avatar-format.md",
+        )
+
+
 def drive_with_audio(
     avatar: Avatar,
     waveform: Waveform,
@@ -128,10 +141,6 @@ def drive_with_audio(
     path = walk(num_frames, motion.shots, (first, last))
     if poses is None:
         return Drive(mouth, motion.eyes[path], motion.camera_to_world[path])
-    if not are_rigid(poses):
-        raise BadInputError(
-            "poses must be 4x4 matrices of a rotation and a position each",
-            hint="see docs/concepts/avatar-format.md",
-        )
+    refuse_bent(poses)
     way = walk(num_frames, np.zeros(1, np.int64), (0, len(poses)))
     return Drive(mouth, motion.eyes[path], poses[way].astype(np.float32))

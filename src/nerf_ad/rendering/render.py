@@ -18,7 +18,7 @@ from nerf_ad.media.audio import SPEECH_RATE, Waveform, read_audio
 from nerf_ad.media.encoder import VideoWriter
 from nerf_ad.media.images import read_image, resize_image
 from nerf_ad.models.talking_head import Condition
-from nerf_ad.rendering.drive import Drive, drive_with_audio
+from nerf_ad.rendering.drive import Drive, drive_with_audio, refuse_bent
 
 SYNTHETIC = "synthetic: rendered by nerf-ad, never filmed"
 """Written into every video's metadata."""
@@ -158,4 +158,5 @@ def _poses(path: Path) -> np.ndarray:
     arrays = read_npz(path)
     if "camera_to_world" not in arrays:
         raise BadInputError(f"{path} has no array camera_to_world", hint="see docs/concepts/avatar-format.md")
-    return arrays["camera_to_world"]
+    refuse_bent(arrays["camera_to_world"])
+    return arrays["camera_to_world"].astype(np.float32)

@@ -28,7 +28,8 @@ class RunLog:
         self.folder = root / "runs" / "train"
         self.fingerprint = fingerprint
         marker = self.folder / "environment.json"
-        if marker.is_file() and read_json(marker).get("fingerprint") != fingerprint:
+        found = read_json(marker) if marker.is_file() else {"fingerprint": fingerprint}
+        if not isinstance(found, dict) or found.get("fingerprint") != fingerprint:
             raise FormatError(
                 f"{root} was trained on another data set or with other settings",
                 hint="choose a new avatar folder, or delete this one",

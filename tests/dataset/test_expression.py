@@ -5,10 +5,12 @@ import numpy as np
 from nerf_ad.dataset.dataset import Dataset
 from nerf_ad.dataset.expression import (
     MOUTH,
+    REST_GAP,
     decode_mouth,
     encode_expression,
     fit_expression_basis,
     head_landmarks,
+    rest_code,
 )
 
 
@@ -33,3 +35,11 @@ def test_points_that_do_not_move_stay_where_they_are(person: Dataset) -> None:
     landmarks = head_landmarks(person.landmarks(), tracking)
     sideways = landmarks[:, tracking.point_indices, :2] - tracking.head_points[:, :2]
     assert np.abs(sideways).mean() < 0.003
+
+
+def test_the_mouth_at_rest_is_shut(person: Dataset) -> None:
+    landmarks = head_landmarks(person.landmarks(), person.tracking())
+    basis = fit_expression_basis(landmarks, person.split().train, mouth_dim=6)
+    points = decode_mouth(rest_code(basis)[None], basis)[0]
+    gap = points[MOUTH.index(13), 1] - points[MOUTH.index(14), 1]
+    assert abs(gap - REST_GAP) < 1e-5

@@ -23,6 +23,9 @@ MOUTH = (*LIPS, *INNER_LIPS, *CHIN)
 EYES = (33, 133, 159, 145, 263, 362, 386, 374, 70, 105, 107, 300, 334, 336)
 """Eye corners, lids and brows: where the eye state acts."""
 
+REST_GAP = 0.0005
+"""Distance of the inner lips at rest, metres (ours; the landmarker hardly ever says 0)."""
+
 EYE_STATES = ("left openness", "right openness", "gaze across", "gaze up", "brow")
 """Meaning of the eye state's entries."""
 
@@ -116,6 +119,17 @@ def decode_mouth(
     """Mouth landmarks, metres, that a code stands for (the points of ``MOUTH``)."""
     flat = basis.mouth_mean + (mouth * basis.mouth_scale) @ basis.mouth_modes
     return flat.reshape(len(mouth), len(MOUTH), 3)
+
+
+def rest_code(basis: ExpressionBasis) -> Float[np.ndarray, "units"]:
+    """The mouth at rest: of all codes that close the inner lips, the one nearest to the average mouth.
+
+    The lips' distance is linear in the code, so this is the least-norm solution of one equation (ours).
+    """
+    upper, lower = (3 * MOUTH.index(point) + 1 for point in (13, 14))
+    apart = float(basis.mouth_mean[upper] - basis.mouth_mean[lower])
+    slope = (basis.mouth_modes[:, upper] - basis.mouth_modes[:, lower]) * basis.mouth_scale
+    return np.asarray(slope * (REST_GAP - apart) / max(float(slope @ slope), 1e-12), np.float32)
 
 
 def raw_eye_states(landmarks: Float[np.ndarray, "frames 478 3"]) -> Float[np.ndarray, "frames states"]:

@@ -133,7 +133,8 @@ def drive_with_recording(avatar: Avatar, dataset: Dataset) -> tuple[Drive, range
             f"{avatar.root} was trained with {avatar.manifest.speech_id}, {dataset.root} has {track.encoder}",
             hint="capture or train again",
         )
-    mouth = speak(avatar, track.features, track.rate_hz, dataset.num_frames)
+    sound = read_audio(dataset.layout.audio)
+    mouth = speak(avatar, sound, track.features, track.rate_hz, dataset.num_frames)
     return Drive(mouth[inside], eyes[inside], tracking.camera_to_world[inside]), frames
 
 

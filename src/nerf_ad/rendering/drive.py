@@ -10,9 +10,11 @@ from jaxtyping import Float, Int
 
 from nerf_ad.avatar.avatar import Avatar
 from nerf_ad.core.errors import BadInputError, FormatError
+from nerf_ad.dataset.expression import rest_code
 from nerf_ad.geometry.rotations import are_rigid
 from nerf_ad.media.audio import Waveform
 from nerf_ad.models.talking_head import Condition
+from nerf_ad.speech.activity import speech_activity
 from nerf_ad.speech.encoder import SpeechEncoder, build_speech_encoder
 from nerf_ad.speech.windows import window_steps
 
@@ -58,11 +60,22 @@ def open_encoder(avatar: Avatar) -> SpeechEncoder:
 
 
 def speak(
-    avatar: Avatar, features: Float[np.ndarray, "steps channels"], rate_hz: float, num_frames: int
+    avatar: Avatar,
+    waveform: Waveform,
+    features: Float[np.ndarray, "steps channels"],
+    rate_hz: float,
+    num_frames: int,
 ) -> Float[np.ndarray, "frames units"]:
-    """Mouth code of every frame from speech features.
+    """Mouth code of every frame from speech features; in pauses the mouth comes to rest.
 
     An avatar that is driven by nothing keeps its mean mouth (the static baseline).
+
+    Args:
+        avatar: the person.
+        waveform: the sound that the features were made of.
+        features: of the avatar's speech encoder.
+        rate_hz: feature steps per second.
+        num_frames: frames wanted.
     """
     if avatar.manifest.driven_by == "nothing":
         return np.zeros((num_frames, avatar.manifest.head.mouth_dim), np.float32)
@@ -78,7 +91,9 @@ def speak(
         for start in range(0, num_frames, 256):
             chunk = np.asarray(features[steps[start : start + 256]], np.float32)
             parts.append(avatar.speech_code(torch.from_numpy(chunk).to(avatar.device)).cpu().numpy())
-    return np.concatenate(parts)
+    activity = speech_activity(waveform.samples, waveform.rate, num_frames, float(avatar.manifest.fps))
+    rest = rest_code(avatar.basis)
+    return np.asarray(rest + activity[:, None] * (np.concatenate(parts) - rest), np.float32)
 
 
 def walk(
@@ -135,7 +150,7 @@ def drive_with_audio(
         raise BadInputError("the audio holds no sound")
     encoder = encoder or open_encoder(avatar)
     num_frames = num_frames_of(waveform, avatar.manifest.fps)
-    mouth = speak(avatar, encoder.encode(waveform.samples), encoder.rate_hz, num_frames)
+    mouth = speak(avatar, waveform, encoder.encode(waveform.samples), encoder.rate_hz, num_frames)
     motion = avatar.motion
     first, last = (int(edge) for edge in motion.train_frames)
     path = walk(num_frames, motion.shots, (first, last))

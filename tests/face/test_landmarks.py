@@ -67,7 +67,9 @@ def test_other_shapes_are_refused(tmp_path: Path, shape: tuple[int, ...]) -> Non
 def test_faulty_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(FormatError, match="no array named points"):
         RecordedDetector(recorded(tmp_path, other=np.zeros(3)))
-    points = np.zeros((4, 478, 3), np.float32)
+    points = np.random.default_rng(0).uniform(10, 90, (4, 478, 3)).astype(np.float32)
+    with pytest.raises(FormatError, match="points are no faces"):
+        RecordedDetector(recorded(tmp_path, points=np.zeros_like(points)))
     with pytest.raises(FormatError, match="blendshapes has the shape"):
         RecordedDetector(recorded(tmp_path, points=points, blendshapes=np.zeros((3, 52), np.float32)))
     with pytest.raises(FormatError, match="missing"):

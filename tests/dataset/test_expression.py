@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from nerf_ad.dataset.dataset import Dataset
+from nerf_ad.dataset.dataset import Dataset, shot_numbers
 from nerf_ad.dataset.expression import (
     MOUTH,
     REST_GAP,
@@ -43,3 +43,8 @@ def test_the_mouth_at_rest_is_shut(person: Dataset) -> None:
     points = decode_mouth(rest_code(basis)[None], basis)[0]
     gap = points[MOUTH.index(13), 1] - points[MOUTH.index(14), 1]
     assert abs(gap - REST_GAP) < 1e-5
+
+
+def test_shots_are_counted_and_unseen_ones_count_as_the_last() -> None:
+    assert shot_numbers([0, 3, 5], 7, 3).tolist() == [0, 0, 0, 1, 1, 2, 2]
+    assert shot_numbers([0, 3, 5], 7, 2).tolist() == [0, 0, 0, 1, 1, 1, 1]

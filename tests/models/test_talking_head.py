@@ -65,3 +65,13 @@ def test_region_weight_is_one_inside_and_zero_from_twice_the_extent() -> None:
     points = torch.tensor([[0.0, 0, 0], [0.9, 0, 0], [1.5, 0, 0], [2.0, 0, 0], [5.0, 0, 0]])
     weight = region_weight(points, torch.zeros(3), torch.ones(3))
     torch.testing.assert_close(weight, torch.tensor([1.0, 1.0, 0.5, 0.0, 0.0]), atol=1e-6, rtol=0)
+
+
+def test_the_torso_may_stand_elsewhere_in_every_shot(head: TalkingHead) -> None:
+    config = TalkingHeadConfig.model_validate({**head.config.model_dump(), "num_shots": 2})
+    model = TalkingHead(config, size=32)
+    poses = pose().repeat(2, 1, 1)
+    codes = model.torso_code(poses, torch.tensor([0, 1]))
+    assert codes.shape == (2, model.pose_code(poses).shape[1] + 2)
+    torch.testing.assert_close(codes[:, -2:], torch.eye(2))
+    torch.testing.assert_close(model.torso_code(poses[:1], None), codes[:1])

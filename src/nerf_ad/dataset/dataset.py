@@ -1,5 +1,6 @@
 """Dataset: open a folder that capture wrote, and read it piece by piece."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -255,6 +256,12 @@ class Dataset:
             raise FormatError(f"{path} is damaged: it names no ranges", hint=HINT)
         train = read_range(path, raw.get("train"), num_frames=self.num_frames, least=2)
         return Split(train, read_range(path, raw.get("test"), num_frames=self.num_frames, least=0))
+
+
+def shot_numbers(shots: Sequence[int], num_frames: int, num_shots: int) -> Int[np.ndarray, "frames"]:
+    """Which shot each frame belongs to, counted from 0; shots that were not trained on count as the last."""
+    number = np.searchsorted(np.asarray(shots), np.arange(num_frames), side="right") - 1
+    return np.clip(number, 0, num_shots - 1).astype(np.int64)
 
 
 def read_manifest(layout: Layout) -> DatasetManifest:

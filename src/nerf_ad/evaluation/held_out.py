@@ -31,7 +31,7 @@ from nerf_ad.media.encoder import VideoWriter
 from nerf_ad.media.images import write_image
 from nerf_ad.metrics.image import psnr
 from nerf_ad.metrics.landmarks import lagged_correlation, landmark_distance
-from nerf_ad.rendering.drive import Drive, speak
+from nerf_ad.rendering.drive import Drive, shots_of, speak
 from nerf_ad.rendering.render import draw
 
 OUTER_EYES = (33, 263)
@@ -135,7 +135,8 @@ def drive_with_recording(avatar: Avatar, dataset: Dataset) -> tuple[Drive, range
         )
     sound = read_audio(dataset.layout.audio)
     mouth = speak(avatar, sound, track.features, track.rate_hz, dataset.num_frames)
-    return Drive(mouth[inside], eyes[inside], tracking.camera_to_world[inside]), frames
+    shot = shots_of(avatar)[inside]
+    return Drive(mouth[inside], eyes[inside], tracking.camera_to_world[inside], shot), frames
 
 
 def measure_pictures(held: HeldOut, dataset: Dataset, size: int) -> dict[str, float]:

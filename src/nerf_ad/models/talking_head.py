@@ -35,6 +35,8 @@ class TalkingHeadConfig(Config):
     """March steps through the whole depth of the box."""
     num_samples: int = Field(default=16, ge=1, le=1024)
     """Samples kept per ray (ER-NeRF's code: at most 16)."""
+    num_shots: int = Field(default=1, ge=1, le=4096)
+    """Shots of the clip that were trained on."""
     mouth_dim: int = Field(default=12, ge=1, le=1024)
     """Numbers that describe the mouth."""
     eye_dim: int = Field(default=5, ge=1, le=64)
@@ -48,6 +50,8 @@ class Condition(NamedTuple):
     """Mouth code, about unit variance; 0 is the clip's average mouth."""
     eyes: Float[Tensor, "batch eyes"]
     """Eye state, about unit variance."""
+    shot: Int[Tensor, "batch"] | None = None
+    """Which of the clip's shots the torso stands as in; the first where absent."""
 
 
 class HeadRays(NamedTuple):
@@ -81,7 +85,8 @@ class TalkingHead(nn.Module):
         self.size = size
         self.field = Radiance(config.field, condition_dim=config.mouth_dim + config.eye_dim)
         self.grid = OccupancyGrid(config.grid_resolution)
-        self.torso = TorsoField(config.torso, size=size, pose_dim=POSE_DIM)
+        extra = config.num_shots if config.num_shots > 1 else 0
+        self.torso = TorsoField(config.torso, size=size, pose_dim=POSE_DIM + extra)
         self.register_buffer("background", torch.zeros(3, size, size), persistent=False)
         self.register_buffer("intrinsics", torch.ones(4))
         for part in ("mouth", "eye"):
@@ -206,10 +211,15 @@ class TalkingHead(nn.Module):
         raw = world_to_camera[:, :3].flatten(1)
         return (raw - self.pose_mean) / self.pose_scale
 
-    def behind(self, camera_to_world: Float[Tensor, "batch 4 4"]) -> Float[Tensor, "batch 3 size size"]:
-        """Torso over background."""
-        torso = self.torso(self.pose_code(camera_to_world))
-        return torso[:, :3] + (1 - torso[:, 3:]) * self.background
+    def torso_code(
+        self, camera_to_world: Float[Tensor, "batch 4 4"], shot: Int[Tensor, "batch"] | None
+    ) -> Float[Tensor, "batch code"]:
+        """What bends the torso: the pose, and which shot it is, since a cut moves body and head apart."""
+        code = self.pose_code(camera_to_world)
+        if self.config.num_shots == 1:
+            return code
+        which = torch.zeros(len(code), dtype=torch.int64, device=code.device) if shot is None else shot
+        return torch.cat([code, torch.nn.functional.one_hot(which, self.config.num_shots).to(code)], dim=1)
 
     @torch.no_grad()
     def frame(
@@ -221,7 +231,7 @@ class TalkingHead(nn.Module):
         chunk: int = 1024,
     ) -> Float[Tensor, "size size 3"]:
         """One whole frame in [0, 1]: rays where the head can be, torso and background elsewhere."""
-        torso = self.torso(self.pose_code(camera_to_world))
+        torso = self.torso(self.torso_code(camera_to_world, condition.shot))
         plate = self.background if background is None else background
         picture = (torso[0, :3] + (1 - torso[0, 3:]) * plate).permute(1, 2, 0).reshape(-1, 3)
         pixels = self.head_pixels(camera_to_world[0])

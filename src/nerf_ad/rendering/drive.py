@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 
 from nerf_ad.avatar.avatar import Avatar
 from nerf_ad.core.errors import BadInputError, FormatError
+from nerf_ad.dataset.dataset import shot_numbers
 from nerf_ad.dataset.expression import rest_code
 from nerf_ad.geometry.rotations import are_rigid
 from nerf_ad.media.audio import Waveform
@@ -28,15 +29,18 @@ class Drive(NamedTuple):
     """Eye states."""
     camera_to_world: Float[np.ndarray, "frames 4 4"]
     """Head poses."""
+    shot: Int[np.ndarray, "frames"]
+    """Which of the clip's shots the torso stands as in."""
 
     def frames(self, avatar: Avatar) -> Iterator[tuple[Condition, torch.Tensor]]:
         """Condition and pose of each frame, on the avatar's device."""
         mouth, eyes, poses = (
-            torch.from_numpy(np.asarray(part, np.float32)).to(avatar.device) for part in self
+            torch.from_numpy(np.asarray(part, np.float32)).to(avatar.device) for part in self[:3]
         )
+        shot = torch.from_numpy(self.shot).to(avatar.device)
         for index in range(len(poses)):
             one = slice(index, index + 1)
-            yield Condition(mouth[one], eyes[one]), poses[one]
+            yield Condition(mouth[one], eyes[one], shot[one]), poses[one]
 
 
 def num_frames_of(waveform: Waveform, fps: int) -> int:
@@ -115,6 +119,12 @@ def walk(
     return first + np.where(phase < length, phase, period - phase)
 
 
+def shots_of(avatar: Avatar) -> Int[np.ndarray, "frames"]:
+    """Which shot each frame of the avatar's clip belongs to."""
+    motion = avatar.motion
+    return shot_numbers(motion.shots.tolist(), len(motion.eyes), avatar.manifest.head.num_shots)
+
+
 def refuse_bent(poses: np.ndarray) -> None:
     """Stop at poses that are no rotations with positions.
 
@@ -154,8 +164,9 @@ def drive_with_audio(
     motion = avatar.motion
     first, last = (int(edge) for edge in motion.train_frames)
     path = walk(num_frames, motion.shots, (first, last))
+    shot = shots_of(avatar)[path]
     if poses is None:
-        return Drive(mouth, motion.eyes[path], motion.camera_to_world[path])
+        return Drive(mouth, motion.eyes[path], motion.camera_to_world[path], shot)
     refuse_bent(poses)
     way = walk(num_frames, np.zeros(1, np.int64), (0, len(poses)))
-    return Drive(mouth, motion.eyes[path], poses[way].astype(np.float32))
+    return Drive(mouth, motion.eyes[path], poses[way].astype(np.float32), shot)

@@ -74,9 +74,10 @@ class Previewer:
     def _sheet(self) -> np.ndarray:
         rows = []
         for index in self.chosen:
-            condition = Condition(
-                self.conditions.mouth[index : index + 1], self.conditions.eyes[index : index + 1]
+            mouth, eyes, shot = (
+                None if part is None else part[index : index + 1] for part in self.conditions
             )
+            condition = Condition(mouth, eyes, shot)
             with torch.no_grad():
                 made = self.model.frame(condition, self.poses[index : index + 1])
             picture = (made.clamp(0, 1) * 255).round().byte().cpu().numpy()

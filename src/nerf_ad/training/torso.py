@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
@@ -64,13 +64,14 @@ def fit_torso(
     state: StageState,
     truth: TorsoTruth,
     poses: Float[Tensor, "frames 4 4"],
+    shots: Int[Tensor, "frames"],
     *,
     seconds: float | None,
 ) -> Iterator[Event]:
     """Fit ``model.torso``; the head's pixels do not count. Ends with the averaged parameters in place."""
     device = poses.device
     budget = Budget(num_steps=config.num_steps, seconds=seconds)
-    codes = model.pose_code(poses)
+    codes = model.torso_code(poses, shots)
     try:
         while not state.finished:
             share = budget.share(state.step, state.seconds)

@@ -20,7 +20,7 @@ from nerf_ad.core.config import Config
 from nerf_ad.core.device import choose_device, prepare_cpu, seed_everything
 from nerf_ad.core.errors import FormatError, UsageError
 from nerf_ad.core.events import Event, Progress, Saved
-from nerf_ad.dataset.dataset import Dataset, SpeechTrack, Tracking
+from nerf_ad.dataset.dataset import Dataset, SpeechTrack, Tracking, shot_numbers
 from nerf_ad.dataset.expression import (
     EYE_STATES,
     EYES,
@@ -174,9 +174,11 @@ def _stages(
 ) -> Generator[Event, None, None]:
     yield from open_pixels(dataset, size)
     ready = prepare(dataset, config, size)
-    model = build_model(config, ready, size).to(device)
+    model = build_model(config, ready, size, dataset.manifest.shots).to(device)
     poses = torch.from_numpy(ready.tracking.camera_to_world).float().to(device)
     pose_statistics(model, poses[ready.train.start : ready.train.stop])
+    numbers = shot_numbers(dataset.manifest.shots, dataset.num_frames, model.config.num_shots)
+    shots = torch.from_numpy(numbers).to(device)
     budget = None if minutes is None else 60 * minutes
 
     def state(
@@ -206,7 +208,7 @@ def _stages(
         model.torso.set_picture(torch.from_numpy(truth.one(nearest)).to(device))
         torso.average.restart(model.torso)
     seconds = None if budget is None else config.torso_share * budget
-    yield from fit_torso(config.torso, model, torso, truth, poses, seconds=seconds)
+    yield from fit_torso(config.torso, model, torso, truth, poses, shots, seconds=seconds)
 
     track = dataset.speech(speech_in_use(dataset, config).kind)
     channels = track.features.shape[1]
@@ -233,7 +235,7 @@ def _stages(
         config.head.average_decay,
     )
     mouth = torch.zeros_like(codes) if config.static else codes
-    conditions = Condition(mouth, torch.from_numpy(ready.expression.eyes).to(device))
+    conditions = Condition(mouth, torch.from_numpy(ready.expression.eyes).to(device), shots)
     sampler = ray_sampler(config, dataset, ready, head)
     previewer = Previewer(log.folder, model, module, head, poses, conditions, ready)
     left = None if budget is None else max(10.0, budget - torso.seconds - speech.seconds)
@@ -250,7 +252,7 @@ def _stages(
         preset=config.preset,
         fps=dataset.manifest.fps,
         size=size,
-        head=config.model,
+        head=model.config,
         speech_code=config.speech_code,
         speech=speech_in_use(dataset, config),
         speech_channels=channels,
@@ -290,11 +292,13 @@ def prepare(dataset: Dataset, config: TrainConfig, size: int) -> Prepared:
     )
 
 
-def build_model(config: TrainConfig, ready: Prepared, size: int) -> TalkingHead:
+def build_model(config: TrainConfig, ready: Prepared, size: int, shots: tuple[int, ...]) -> TalkingHead:
     """An untrained talking head with its background, camera, regions and hull in place."""
     if config.model.eye_dim != len(EYE_STATES):
         raise UsageError(f"eye_dim must be {len(EYE_STATES)}")
-    model = TalkingHead(config.model, size=size)
+    num_shots = sum(shot < ready.train.stop for shot in shots)
+    sized = TalkingHeadConfig.model_validate({**config.model.model_dump(), "num_shots": num_shots})
+    model = TalkingHead(sized, size=size)
     model.background.copy_(torch.from_numpy(ready.background).permute(2, 0, 1))
     model.intrinsics.copy_(torch.from_numpy(ready.tracking.intrinsics))
     face = ready.landmarks[ready.train.start : ready.train.stop].mean(axis=0)

@@ -74,10 +74,9 @@ class Previewer:
     def _sheet(self) -> np.ndarray:
         rows = []
         for index in self.chosen:
-            mouth, eyes, shot = (
-                None if part is None else part[index : index + 1] for part in self.conditions
-            )
-            condition = Condition(mouth, eyes, shot)
+            one, have = slice(index, index + 1), self.conditions
+            shot = None if have.shot is None else have.shot[one]
+            condition = Condition(have.mouth[one], have.eyes[one], shot)
             with torch.no_grad():
                 made = self.model.frame(condition, self.poses[index : index + 1])
             picture = (made.clamp(0, 1) * 255).round().byte().cpu().numpy()

@@ -10,11 +10,11 @@ from scipy import ndimage
 
 HOP_SECONDS = 0.01
 """Step of the loudness curve."""
-BELOW_SPEECH_DB = 32.0
+BELOW_SPEECH_DB = 40.0
 """How far below the loud parts (95th percentile) silence begins (ours)."""
 FLOOR_DB = -60.0
 """Full-scale level under which everything is silence."""
-LONGEST_GAP_SECONDS = 0.3
+LONGEST_GAP_SECONDS = 0.6
 """Gaps up to this long inside speech are speech: stops, breaths between words."""
 MARGIN_SECONDS = 0.1
 """The mouth opens this long before the sound and closes as long after it."""

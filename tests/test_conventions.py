@@ -37,7 +37,7 @@ def configs() -> Iterator[type[Config]]:
 
 def test_shapes_are_really_checked() -> None:
     """A wrong shape must fail: nerfstudio's checks were silently off through one missing argument."""
-    from nerf_ad.dataset.synthetic import project
+    from nerf_ad.dataset.synthetic.analytic import project
 
     points, pose = np.zeros((5, 3)), np.eye(4)
     with pytest.raises(jaxtyping.TypeCheckError, match="intrinsics"):

@@ -7,8 +7,8 @@ import pytest
 
 from nerf_ad.core.files import sha256_file
 from nerf_ad.dataset.dataset import Dataset
-from nerf_ad.dataset.synthetic import make_person, person_truth, project
-from nerf_ad.dataset.synthetic_face import MAX_GAP, SEMI_AXES, Expression, landmarks
+from nerf_ad.dataset.synthetic.analytic import make_person, person_truth, project
+from nerf_ad.dataset.synthetic.analytic_face import MAX_GAP, SEMI_AXES, Expression, landmarks
 
 REST = Expression(0.0, 0.0, 0.0, 0.5)
 

@@ -1,6 +1,6 @@
 """An analytic talking head with known truth: a whole dataset in seconds, without camera, weights or person.
 
-An ellipsoid head (``synthetic_face``) turns before a still camera; neck and torso are flat shapes that sway
+An ellipsoid head (``analytic_face``) turns before a still camera; neck and torso are flat shapes that sway
 with it; syllables open the mouth and make the sound. So lips, pose, action units, masks and landmarks are
 known.
 """
@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, UInt8
 from nerf_ad.core.files import write_json, write_npz, write_text
 from nerf_ad.dataset.dataset import Dataset, DatasetManifest, Source, StepRecord
 from nerf_ad.dataset.layout import Layout
-from nerf_ad.dataset.synthetic_face import Expression, intersect, landmarks, noise, paint
+from nerf_ad.dataset.synthetic.analytic_face import Expression, intersect, landmarks, noise, paint
 from nerf_ad.face.parsing import PALETTE
 from nerf_ad.media.audio import Waveform, write_wav
 from nerf_ad.media.images import write_image

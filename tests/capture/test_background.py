@@ -3,7 +3,15 @@
 import numpy as np
 import pytest
 
-from nerf_ad.capture.background import BackgroundConfig, build_plate, fill_smoothly, sample_frames
+from nerf_ad.capture.background import (
+    BackgroundConfig,
+    Plate,
+    build_plate,
+    fill_from,
+    fill_smoothly,
+    plan_shots,
+    sample_frames,
+)
 
 SIZE = 96
 
@@ -101,3 +109,22 @@ def test_samples(num_frames: int, count: int) -> None:
     assert len(frames) == len(set(frames)) == count
     assert frames[0] == 0
     assert frames[-1] < num_frames
+
+
+def test_every_shot_gets_its_own_frames() -> None:
+    config = BackgroundConfig(shot_samples=4, max_shots=2)
+    assert plan_shots((0,), 100, 96, config) == {}
+    planned = plan_shots((0, 10, 12, 60), 100, 96, config)
+    assert list(planned) == [2, 3]
+    assert planned[2] == [12, 28, 43, 59]
+    assert planned[3] == [60, 73, 86, 99]
+
+
+def test_a_shot_takes_what_it_never_shows_from_the_whole_clip() -> None:
+    seen = np.zeros((4, 4), bool)
+    seen[:, :2] = True
+    single = Plate(np.full((4, 4, 3), 10, np.uint8), seen, {})
+    whole = Plate(np.full((4, 4, 3), 200, np.uint8), np.ones((4, 4), bool), {})
+    filled = fill_from(single, whole)
+    assert (filled[:, :2] == 10).all()
+    assert (filled[:, 2:] == 200).all()

@@ -18,7 +18,7 @@ def head() -> TalkingHead:
     model.mouth_extent.fill_(0.02)
     model.eye_centre.copy_(torch.tensor([0.0, 0.05, 0.1]))
     model.eye_extent.fill_(0.02)
-    model.background.fill_(0.25)
+    model.backgrounds.fill_(0.25)
     with torch.no_grad():
         model.field.trunk_out.bias[0] += 1.0  # neither empty nor opaque at once
     return model

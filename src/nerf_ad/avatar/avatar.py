@@ -104,12 +104,8 @@ class Avatar:
         head, speech_code = _build(manifest)
         head.load_state_dict(whole)
         speech_code.load_state_dict(code)
-        plate = read_image(root / "assets" / "background.png")
-        if plate.shape[:2] != (manifest.size, manifest.size):
-            raise FormatError(
-                f"{root / 'assets' / 'background.png'} is not {manifest.size} pixels wide and high"
-            )
-        head.background.copy_(torch.from_numpy(plate).permute(2, 0, 1).float() / 255)
+        plates, of_shot = _read_backgrounds(root, manifest)
+        head.set_backgrounds(plates, of_shot)
         basis = ExpressionBasis(**_arrays(root / "assets" / "expression.npz", BASIS_SHAPES, manifest))
         motion = Motion(**_arrays(root / "assets" / "poses.npz", MOTION_SHAPES, manifest))
         _refuse_unsound_motion(root / "assets" / "poses.npz", motion)
@@ -124,8 +120,7 @@ class Avatar:
         write_tensors(self.root / "weights" / "torso.safetensors", torso)
         write_tensors(self.root / "weights" / "head.safetensors", rest)
         write_tensors(self.root / "weights" / "speech.safetensors", self.speech_code.state_dict())
-        plate = (self.head.background.permute(1, 2, 0).clamp(0, 1) * 255).round().byte().cpu().numpy()
-        write_image(self.root / "assets" / "background.png", plate)
+        _write_backgrounds(self.root, self.head)
         write_npz(self.root / "assets" / "expression.npz", self.basis._asdict())
         write_npz(self.root / "assets" / "poses.npz", self.motion._asdict())
         files = {
@@ -137,6 +132,34 @@ class Avatar:
         values = {**self.manifest.model_dump(mode="json"), "files": files}
         self.manifest = AvatarManifest.from_mapping(values, source=str(self.root / "avatar.toml"))
         self.manifest.save_toml(self.root / "avatar.toml")
+
+
+def _read_backgrounds(root: Path, manifest: AvatarManifest) -> tuple[torch.Tensor, list[int]]:
+    """The plates, the common one first, and which of them each shot stands before."""
+    own = [shot for shot in range(manifest.head.num_shots) if _background_name(shot) in manifest.files]
+    plates = []
+    for name in ("assets/background.png", *(_background_name(shot) for shot in own)):
+        plate = read_image(root / name)
+        if plate.shape[:2] != (manifest.size, manifest.size):
+            raise FormatError(f"{root / name} is not {manifest.size} pixels wide and high")
+        plates.append(torch.from_numpy(plate).permute(2, 0, 1).float() / 255)
+    of_shot = [1 + own.index(shot) if shot in own else 0 for shot in range(manifest.head.num_shots)]
+    return torch.stack(plates), of_shot
+
+
+def _write_backgrounds(root: Path, head: TalkingHead) -> None:
+    pictures = (head.backgrounds.permute(0, 2, 3, 1).clamp(0, 1) * 255).round().byte().cpu().numpy()
+    for old in (root / "assets").glob("background-*.png"):
+        old.unlink()
+    write_image(root / "assets" / "background.png", pictures[0])
+    for shot, plate in enumerate(head.background_of.tolist()):
+        if plate > 0:
+            write_image(root / _background_name(shot), pictures[plate])
+
+
+def _background_name(shot: int) -> str:
+    """The file of a shot's own plate, relative to the avatar."""
+    return f"assets/background-{shot:03d}.png"
 
 
 def read_manifest(root: Path) -> AvatarManifest:

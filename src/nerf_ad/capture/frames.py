@@ -13,7 +13,7 @@ from nerf_ad.capture.survey import centre_square, damage_complaints, refuse_cut_
 from nerf_ad.core.events import Event, Progress
 from nerf_ad.core.workers import in_order, num_cores
 from nerf_ad.media.images import write_image
-from nerf_ad.media.isolated import decode_isolated
+from nerf_ad.media.isolated import decode_isolated, find_cadence_isolated
 from nerf_ad.media.video import Crop, Damage, VideoInfo
 
 FPS = 25
@@ -58,6 +58,7 @@ def extract_frames(
     side = min(info.width, info.height) if crop is None else crop.side
     damage, detector, count = Damage(), ShotDetector(), 0
     total = max(1, round(info.seconds * fps))
+    cadence = find_cadence_isolated(path)
 
     def write(numbered: tuple[int, UInt8[np.ndarray, "height width 3"]]) -> None:
         number, frame = numbered
@@ -66,7 +67,8 @@ def extract_frames(
             write_image(target, frame)
 
     def watched() -> Iterator[tuple[int, UInt8[np.ndarray, "height width 3"]]]:
-        for number, frame in enumerate(decode_isolated(path, fps, crop=crop, size=size, damage=damage)):
+        decoded = decode_isolated(path, fps, crop=crop, size=size, cadence=cadence, damage=damage)
+        for number, frame in enumerate(decoded):
             detector.push(frame)
             yield number, frame
 
@@ -75,6 +77,12 @@ def extract_frames(
         yield Progress(stage="frames", done=min(count, total), total=total)
     refuse_cut_off(path, info, damage)
     complaints = damage_complaints(info, damage, fps=fps, survey_fps=fps)
+    if cadence is not None:
+        own = info.fps * (cadence.period - 1) / cadence.period
+        fault = f"one of {cadence.period} pictures only repeats the one before it and is left out"
+        complaints.append(
+            Complaint(fault=f"{fault}: the clip was made at {own:.4g} frames per second", severity="note")
+        )
     if side < size:
         complaints.append(
             Complaint(

@@ -11,7 +11,6 @@ Each method is one step: it reads what earlier steps wrote, yields events and re
 know. Nothing large is kept between steps, so a step may run in a later process than the one before it.
 """
 
-from bisect import bisect_right
 from pathlib import Path
 from typing import assert_never
 
@@ -19,7 +18,14 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 
 from nerf_ad.capture.audio import SURE, AvOffset, av_offset, extract_audio
-from nerf_ad.capture.background import BackgroundConfig, Plate, build_plate, sample_frames
+from nerf_ad.capture.background import (
+    BackgroundConfig,
+    Plate,
+    build_plate,
+    fill_from,
+    plan_shots,
+    sample_frames,
+)
 from nerf_ad.capture.complaints import Complaint, load_complaints, save_complaints, sort_complaints
 from nerf_ad.capture.frames import FPS, extract_frames
 from nerf_ad.capture.landmarks import track_landmarks
@@ -27,7 +33,7 @@ from nerf_ad.capture.parsing import ParsingConfig, parse_frames
 from nerf_ad.capture.report.report import write_report
 from nerf_ad.capture.speech import encode_speech
 from nerf_ad.capture.split import split_frames
-from nerf_ad.capture.step import Ledger, Step, Work
+from nerf_ad.capture.step import Ledger, Step, Work, remove
 from nerf_ad.capture.torso import TorsoConfig, remove_head
 from nerf_ad.capture.tracking import track_clip, tracking_arrays
 from nerf_ad.core import weights
@@ -111,7 +117,7 @@ class Recipe:
             return (*outputs, layout.step_complaints(name))
 
         return [
-            Step("frames", self.frames, says("frames", layout.frames)),
+            Step("frames", self.frames, says("frames", layout.frames), version=2),
             Step("audio", self.audio, says("audio", layout.audio), ("frames",)),
             Step(
                 "landmarks",
@@ -159,6 +165,7 @@ class Recipe:
                 says("background", layout.background),
                 ("parsing",),
                 settings=config.background,
+                version=2,
             ),
             Step("torso", self.torso, (layout.torso,), ("parsing",), settings=config.torso),
             Step(
@@ -281,18 +288,26 @@ class Recipe:
         return {}
 
     def background(self) -> Work:
-        """The clean plate."""
-        yield Progress(stage="background", done=0, total=1)
-        shots = self._manifest.shots
-        plate = build_plate(
-            sample_frames(self._num_frames, self._manifest.size, self.config.background),
-            self._picture_and_person,
-            lambda frame: bisect_right(shots, frame) - 1,
-            self.config.background,
-        )
+        """The clean plate, and one for every shot."""
+        config, manifest = self.config.background, self._manifest
+        own = plan_shots(manifest.shots, self._num_frames, manifest.size, config)
+        total = 1 + len(own)
+        yield Progress(stage="background", done=0, total=total)
+
+        def build(frames: list[int]) -> Plate:
+            return build_plate(frames, self._picture_and_person, self._dataset.shot_of, config)
+
+        remove(self.layout.backgrounds)
+        plate = build(sample_frames(self._num_frames, manifest.size, config))
+        differences = dict(plate.shot_differences)
         write_image(self.layout.background, plate.picture)
-        yield Progress(stage="background", done=1, total=1, note=f"{100 * plate.seen.mean():.0f} % seen")
-        yield from self._complain("background", self._plate_complaints(plate))
+        yield Progress(stage="background", done=1, total=total, note=f"{100 * plate.seen.mean():.0f} % seen")
+        for done, (shot, frames) in enumerate(own.items(), start=2):
+            single = build(frames)
+            differences |= single.shot_differences
+            write_image(self.layout.shot_background(shot), fill_from(single, plate))
+            yield Progress(stage="background", done=done, total=total)
+        yield from self._complain("background", self._plate_complaints(plate, differences))
         return {}
 
     def torso(self) -> Work:
@@ -344,17 +359,17 @@ class Recipe:
     ) -> tuple[UInt8[np.ndarray, "height width 3"], Bool[np.ndarray, "height width"]]:
         return self._dataset.frame(frame), self._dataset.labels(frame) != Part.BACKGROUND
 
-    def _plate_complaints(self, plate: Plate) -> list[Complaint]:
+    def _plate_complaints(self, plate: Plate, differences: dict[int, float]) -> list[Complaint]:
         shots = self._manifest.shots
         ends = [*shots[1:], self._num_frames]
         complaints = [
             Complaint(
                 frame=shots[shot],
                 last_frame=ends[shot] - 1,
-                fault=f"{100 * difference:.0f} % of the background differ from the clean plate",
+                fault=f"{100 * difference:.0f} % of the background change while it is filmed",
                 advice="use a clip with one background and a camera at rest",
             )
-            for shot, difference in plate.shot_differences.items()
+            for shot, difference in differences.items()
             if difference > self.config.background.max_difference
         ]
         if not plate.seen.any():

@@ -1,5 +1,6 @@
 """Dataset: open a folder that capture wrote, and read it piece by piece."""
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -201,9 +202,14 @@ class Dataset:
         """The picture without its head, alpha where neck and torso are."""
         return self._picture(self.layout.torso_image(index), mode="RGBA")
 
-    def background(self) -> UInt8[np.ndarray, "height width 3"]:
-        """The clean plate."""
-        return self._picture(self.layout.background)
+    def background(self, shot: int | None = None) -> UInt8[np.ndarray, "height width 3"]:
+        """The clean plate of a shot; where it has none of its own, or no shot is named, the whole clip's."""
+        own = None if shot is None else self.layout.shot_background(shot)
+        return self._picture(self.layout.background if own is None or not own.is_file() else own)
+
+    def shot_of(self, frame: int) -> int:
+        """Which shot a frame belongs to, counted from 0."""
+        return bisect_right(self.manifest.shots, frame) - 1
 
     def _picture(self, path: Path, mode: Mode = "RGB") -> np.ndarray[Any, np.dtype[Any]]:
         picture = read_image(path, mode)

@@ -16,6 +16,7 @@ class Layout:
         self.parsing = root / "parsing"
         self.torso = root / "torso"
         self.background = root / "background.png"
+        self.backgrounds = root / "backgrounds"
         self.audio = root / "audio.wav"
         self.landmarks = root / "landmarks.npz"
         self.tracking = root / "tracking.npz"
@@ -38,6 +39,10 @@ class Layout:
     def torso_image(self, index: int) -> Path:
         """RGBA PNG of frame ``index`` with the head removed."""
         return self.torso / f"{index:06d}.png"
+
+    def shot_background(self, shot: int) -> Path:
+        """The clean plate of one shot; without it ``background`` holds for that shot."""
+        return self.backgrounds / f"{shot:03d}.png"
 
     def speech_features(self, name: str) -> Path:
         """Arrays of the speech encoder ``name``."""

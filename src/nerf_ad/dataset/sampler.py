@@ -51,7 +51,8 @@ class RaySampler:
         self,
         config: RaySamplingConfig,
         cache: PixelCache,
-        background: Float[np.ndarray, "size size 3"],
+        backgrounds: Float[np.ndarray, "plates size size 3"],
+        background_of: Int[np.ndarray, "frames"],
         *,
         train: range,
         mouth_boxes: Int[np.ndarray, "frames 4"],
@@ -62,7 +63,8 @@ class RaySampler:
             raise UsageError("mouth_share and eye_share must not be more than 1 together")
         self.config = config
         self.cache = cache
-        self.background = background.reshape(-1, 3)
+        self.backgrounds = backgrounds.reshape(len(backgrounds), -1, 3)
+        self.background_of = background_of
         self.train = train
         self.boxes = (mouth_boxes, eye_boxes)
         self.generator = generator
@@ -91,7 +93,8 @@ class RaySampler:
         which = frames[slot]
         rgb = self.cache.frames[which, row, column].astype(np.float32) / 255
         torso = self.cache.torso[which, row, column].astype(np.float32) / 255
-        behind = torso[:, :3] * torso[:, 3:] + (1 - torso[:, 3:]) * self.background[flat]
+        plate = self.backgrounds[self.background_of[which], flat]
+        behind = torso[:, :3] * torso[:, 3:] + (1 - torso[:, 3:]) * plate
         labels = [
             self.cache.labels[which, np.clip(row + down, 0, size - 1), np.clip(column + right, 0, size - 1)]
             for down, right in ((0, 0), (-2, 0), (2, 0), (0, -2), (0, 2))

@@ -42,6 +42,22 @@ def open_container(path: Path) -> Iterator[InputContainer]:
         yield container
 
 
+def first_video_stream(path: Path, container: InputContainer) -> VideoStream:
+    """The first stream of pictures that is no cover art.
+
+    Raises:
+        MediaError: there is none.
+    """
+    cover = av.stream.Disposition.attached_pic
+    streams = [
+        s for s in container.streams.video if not s.disposition & cover and s.codec_context is not None
+    ]
+    if not streams:
+        kind = "an audio file" if container.streams.audio else "not a video"
+        raise MediaError(f"{path} has no pictures: it is {kind}", hint="give a video of one person speaking")
+    return streams[0]
+
+
 class PictureFrames:
     """Iterates over the decoded pictures of a stream; what cannot be decoded is skipped and counted."""
 

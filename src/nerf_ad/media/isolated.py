@@ -25,6 +25,7 @@ import nerf_ad
 from nerf_ad.core.config import Config
 from nerf_ad.core.errors import MediaError
 from nerf_ad.media.audio import MAX_SECONDS, SPEECH_RATE, Track, Waveform, read_track
+from nerf_ad.media.cadence import Cadence, find_cadence
 from nerf_ad.media.images import resize_image
 from nerf_ad.media.video import Crop, Damage, Limits, VideoInfo, decode, probe
 
@@ -48,7 +49,7 @@ class ChildLimits(Config):
 class Task(Config):
     """What the child is asked to do; its only argument, as JSON."""
 
-    kind: Literal["probe", "video", "audio"]
+    kind: Literal["probe", "cadence", "video", "audio"]
     """Which reader."""
     path: str
     """The file."""
@@ -60,6 +61,8 @@ class Task(Config):
     """Frames per second to give."""
     start: float = 0.0
     """Seconds to skip."""
+    cadence: tuple[int, int] | None = Field(default=None, strict=False)
+    """Period and phase of the copies to leave out."""
     crop: tuple[int, int, int] | None = Field(default=None, strict=False)
     """Left, top and side of the square to cut out."""
     size: int | None = None
@@ -73,7 +76,7 @@ class Task(Config):
 class Header(Config):
     """What precedes a payload."""
 
-    kind: Literal["info", "frame", "samples", "end", "error"]
+    kind: Literal["info", "cadence", "frame", "samples", "end", "error"]
     """What follows."""
     shape: tuple[int, ...] = Field(default=(), strict=False)
     """Shape of the payload: uint8 for a frame, float32 for samples."""
@@ -83,6 +86,8 @@ class Header(Config):
     """What to do about it."""
     info: VideoInfo | None = None
     """The answer to a probe."""
+    cadence: tuple[int, int] | None = Field(default=None, strict=False)
+    """Period and phase of the copies that pad the rate."""
     start: float = 0.0
     """Time of the first sample."""
     frames: int = 0
@@ -107,6 +112,21 @@ def probe_isolated(path: Path, limits: Limits | None = None, child: ChildLimits 
     raise MediaError(f"{path} cannot be read: its decoder said nothing", hint=_HINT)
 
 
+def find_cadence_isolated(path: Path, child: ChildLimits | None = None) -> Cadence | None:
+    """``find_cadence`` in a limited child process.
+
+    Raises:
+        MediaError: as ``find_cadence``, or the child crashed or met a limit.
+    """
+    # One answer for many pictures: it may compute for longer than between two frames.
+    task = _task("cadence", path, None, child or ChildLimits(cpu_seconds=120))
+    with contextlib.closing(_messages(task)) as messages:
+        for header, _ in messages:
+            if header.kind == "cadence":
+                return None if header.cadence is None else Cadence(*header.cadence)
+    raise MediaError(f"{path} cannot be read: its decoder said nothing", hint=_HINT)
+
+
 def decode_isolated(
     path: Path,
     fps: float | int = 25.0,
@@ -114,6 +134,7 @@ def decode_isolated(
     crop: Crop | None = None,
     size: int | None = None,
     start: float = 0.0,
+    cadence: Cadence | None = None,
     limits: Limits | None = None,
     child: ChildLimits | None = None,
     damage: Damage | None = None,
@@ -126,6 +147,7 @@ def decode_isolated(
         crop: the square to cut out; the whole picture if absent.
         size: width and height of what is given, for a crop or a square picture; as it is if absent.
         start: seconds after the first picture to begin with.
+        cadence: where the file holds copies that only pad its rate.
         limits: what the video may be.
         child: what the child may use.
         damage: filled in when the last frame has come.
@@ -133,7 +155,7 @@ def decode_isolated(
     Raises:
         MediaError: as ``decode``, or the child crashed or met a limit.
     """
-    task = _task("video", path, limits, child, fps=fps, crop=crop, size=size, start=start)
+    task = _task("video", path, limits, child, fps=fps, crop=crop, size=size, start=start, cadence=cadence)
     with contextlib.closing(_messages(task)) as messages:
         for header, payload in messages:
             if header.kind == "frame":
@@ -198,7 +220,7 @@ def _messages(task: Task) -> Generator[tuple[Header, bytearray], None, None]:
             if header.kind == "error":
                 raise MediaError(header.message, hint=header.hint)
             payload = reader.exactly(_payload_bytes(header, task))
-            finished = header.kind in {"end", "info", "samples"}
+            finished = header.kind in {"end", "info", "cadence", "samples"}
             yield header, payload
         if not finished:
             raise MediaError(_last_words(process.wait(), task), hint=_HINT)
@@ -331,6 +353,8 @@ def _answer(task: Task, pipe: IO[bytes]) -> None:
     path = Path(task.path)
     if task.kind == "probe":
         _say(pipe, Header(kind="info", info=probe(path, task.limits)))
+    elif task.kind == "cadence":
+        _say(pipe, Header(kind="cadence", cadence=find_cadence(path)))
     elif task.kind == "audio":
         _allow_cpu(task.child.cpu_seconds + round(task.max_seconds / 20))
         waveform, start = read_track(path, rate=task.rate, max_seconds=task.max_seconds)
@@ -339,7 +363,16 @@ def _answer(task: Task, pipe: IO[bytes]) -> None:
     else:
         damage = Damage()
         whole = (task.size, task.size) if task.size is not None and task.crop is None else None
-        for frame in decode(path, task.fps, limits=task.limits, size=whole, start=task.start, damage=damage):
+        cadence = None if task.cadence is None else Cadence(*task.cadence)
+        for frame in decode(
+            path,
+            task.fps,
+            limits=task.limits,
+            size=whole,
+            start=task.start,
+            cadence=cadence,
+            damage=damage,
+        ):
             picture = np.ascontiguousarray(_cut(frame, task))
             _say(pipe, Header(kind="frame", shape=picture.shape), picture.data.cast("B"))
             _allow_cpu(task.child.cpu_seconds)

@@ -20,7 +20,8 @@ from pydantic import Field
 
 from nerf_ad.core.config import Config
 from nerf_ad.core.errors import MediaError
-from nerf_ad.media.container import PictureFrames, open_container
+from nerf_ad.media.cadence import Cadence
+from nerf_ad.media.container import PictureFrames, first_video_stream, open_container
 from nerf_ad.media.encoder import VideoWriter
 
 __all__ = ["Crop", "Damage", "Limits", "VideoInfo", "VideoWriter", "decode", "probe"]
@@ -92,7 +93,7 @@ def probe(path: Path, limits: Limits | None = None) -> VideoInfo:
     """
     limits = limits or Limits()
     with open_container(path) as container:
-        stream = _video_stream(path, container)
+        stream = first_video_stream(path, container)
         _check_size(path, stream.codec_context.width, stream.codec_context.height, limits)
         if len(container.streams) > limits.max_streams:
             raise MediaError(
@@ -148,6 +149,7 @@ def decode(
     limits: Limits | None = None,
     size: tuple[int, int] | None = None,
     start: float = 0.0,
+    cadence: Cadence | None = None,
     damage: Damage | None = None,
 ) -> Iterator[UInt8[np.ndarray, "height width 3"]]:
     """Frames at a constant rate, rotated for display, RGB.
@@ -158,6 +160,7 @@ def decode(
         limits: what the file may be at most.
         size: width and height to scale to (bicubic over the area; four times faster than afterwards).
         start: seconds after the first picture to begin with.
+        cadence: where the file holds copies that only pad its rate; they are left out.
         damage: filled in while decoding, if given.
 
     Raises:
@@ -166,7 +169,7 @@ def decode(
     limits = limits or Limits()
     damage = damage if damage is not None else Damage()
     with open_container(path) as container:
-        stream = _video_stream(path, container)
+        stream = first_video_stream(path, container)
         _check_size(path, stream.codec_context.width, stream.codec_context.height, limits)
         stream.thread_type = "AUTO"
         stream.codec_context.thread_count = 2
@@ -174,11 +177,18 @@ def decode(
         clock = _Clock(path, fps, limits, damage, size)
         shown: av.VideoFrame | None = None
         origin, shown_until, step = 0.0, 0.0, 1.0 / float(stream.average_rate or stream.guessed_rate or 25)
-        for frame in frames:
+        first_time = 0.0
+        for number, frame in enumerate(frames):
             _check_size(path, frame.width, frame.height, limits)
             time = frame.time if frame.time is not None else shown_until
+            first_time = time if number == 0 else first_time
             length = float(frame.duration * frame.time_base) if frame.duration and frame.time_base else step
             damage.frames += 1
+            if cadence is not None:
+                if cadence.is_copy(number):
+                    continue
+                length *= cadence.period / (cadence.period - 1)
+                time = first_time + cadence.time(number, step)
             if shown is None:
                 origin = time + start
             else:
@@ -239,17 +249,6 @@ def _display_size(frame: av.VideoFrame, stream: VideoStream) -> tuple[int, int]:
     if aspect != 1 and Fraction(1, 4) <= aspect <= 4:
         width = max(1, round(width * aspect))
     return (height, width) if frame.rotation % 360 in {90, 270} else (width, height)
-
-
-def _video_stream(path: Path, container: InputContainer) -> VideoStream:
-    cover = av.stream.Disposition.attached_pic
-    streams = [
-        s for s in container.streams.video if not s.disposition & cover and s.codec_context is not None
-    ]
-    if not streams:
-        kind = "an audio file" if container.streams.audio else "not a video"
-        raise MediaError(f"{path} has no pictures: it is {kind}", hint="give a video of one person speaking")
-    return streams[0]
 
 
 def _stream_seconds(stream: VideoStream | AudioStream, container: InputContainer) -> float:

@@ -1,5 +1,6 @@
 """One frame from condition and pose: head over torso over background. The one path that renders."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -70,7 +71,8 @@ class HeadRays(NamedTuple):
 class TalkingHead(nn.Module):
     """Head field, torso and background of one person."""
 
-    background: Tensor
+    backgrounds: Tensor
+    background_of: Tensor
     intrinsics: Tensor
     mouth_centre: Tensor
     eye_centre: Tensor
@@ -87,13 +89,23 @@ class TalkingHead(nn.Module):
         self.grid = OccupancyGrid(config.grid_resolution)
         extra = config.num_shots if config.num_shots > 1 else 0
         self.torso = TorsoField(config.torso, size=size, pose_dim=POSE_DIM + extra)
-        self.register_buffer("background", torch.zeros(3, size, size), persistent=False)
+        self.set_backgrounds(torch.zeros(1, 3, size, size), [0] * config.num_shots)
         self.register_buffer("intrinsics", torch.ones(4))
         for part in ("mouth", "eye"):
             self.register_buffer(f"{part}_centre", torch.zeros(3))
             self.register_buffer(f"{part}_extent", torch.ones(3))
         self.register_buffer("pose_mean", torch.zeros(POSE_DIM))
         self.register_buffer("pose_scale", torch.ones(POSE_DIM))
+
+    def set_backgrounds(self, plates: Float[Tensor, "plates 3 size size"], of_shot: Sequence[int]) -> None:
+        """Take the clean plates in [0, 1], and which of them each shot stands before."""
+        self.register_buffer("backgrounds", plates, persistent=False)
+        self.register_buffer("background_of", torch.tensor(of_shot, device=plates.device), persistent=False)
+
+    def background(self, shot: Int[Tensor, "batch"] | None) -> Float[Tensor, "_ 3 size size"]:
+        """The plate behind each frame; that of the first shot, once, where no shot is told."""
+        which = self.background_of[:1] if shot is None else self.background_of[shot]
+        return self.backgrounds[which]
 
     @property
     def step(self) -> float:
@@ -232,7 +244,7 @@ class TalkingHead(nn.Module):
     ) -> Float[Tensor, "size size 3"]:
         """One whole frame in [0, 1]: rays where the head can be, torso and background elsewhere."""
         torso = self.torso(self.torso_code(camera_to_world, condition.shot))
-        plate = self.background if background is None else background
+        plate = self.background(condition.shot)[0] if background is None else background
         picture = (torso[0, :3] + (1 - torso[0, 3:]) * plate).permute(1, 2, 0).reshape(-1, 3)
         pixels = self.head_pixels(camera_to_world[0])
         for part in pixels.split(chunk):

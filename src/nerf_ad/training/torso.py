@@ -82,7 +82,7 @@ def fit_torso(
             frames = np.sort(state.numpy.choice(len(truth.train), config.num_frames) + truth.train.start)
             picture, alpha, seen = truth.read(frames, device)
             rgba = model.torso(codes[frames])
-            whole = rgba[:, :3] + (1 - rgba[:, 3:]) * model.background
+            whole = rgba[:, :3] + (1 - rgba[:, 3:]) * model.background(shots[frames])
             colour_error = (seen * (whole - picture).square()).mean()
             alpha_error = (0.1 + 0.9 * seen).mul((rgba[:, 3:] - alpha).square()).mean()
             is_good = state.apply(colour_error + config.alpha_weight * alpha_error)

@@ -92,7 +92,8 @@ class Prepared(NamedTuple):
     basis: ExpressionBasis
     expression: Expression
     cache: PixelCache
-    background: np.ndarray
+    backgrounds: np.ndarray
+    background_of: list[int]
     train: range
 
 
@@ -174,7 +175,7 @@ def _stages(
 ) -> Generator[Event, None, None]:
     yield from open_pixels(dataset, size)
     ready = prepare(dataset, config, size)
-    model = build_model(config, ready, size, dataset.manifest.shots).to(device)
+    model = build_model(config, ready, size).to(device)
     poses = torch.from_numpy(ready.tracking.camera_to_world).float().to(device)
     pose_statistics(model, poses[ready.train.start : ready.train.stop])
     numbers = shot_numbers(dataset.manifest.shots, dataset.num_frames, model.config.num_shots)
@@ -280,26 +281,31 @@ def prepare(dataset: Dataset, config: TrainConfig, size: int) -> Prepared:
     landmarks = head_landmarks(dataset.landmarks(), tracking)
     split = dataset.split()
     basis = fit_expression_basis(landmarks, split.train, mouth_dim=config.model.mouth_dim)
-    background = fit_picture(dataset.background(), size).astype(np.float32) / 255
+    num_shots = sum(shot < split.train.stop for shot in dataset.manifest.shots)
+    own = [shot for shot in range(num_shots) if dataset.layout.shot_background(shot).is_file()]
+    plates = [dataset.background(), *(dataset.background(shot) for shot in own)]
+    background_of = [1 + own.index(shot) if shot in own else 0 for shot in range(num_shots)]
     return Prepared(
         tracking._replace(intrinsics=tracking.intrinsics * scale),
         landmarks,
         basis,
         encode_expression(landmarks, basis),
         PixelCache(pixels_folder(dataset, size), num_frames=dataset.num_frames, size=size),
-        background,
+        np.stack([fit_picture(plate, size).astype(np.float32) / 255 for plate in plates]),
+        background_of,
         split.train,
     )
 
 
-def build_model(config: TrainConfig, ready: Prepared, size: int, shots: tuple[int, ...]) -> TalkingHead:
+def build_model(config: TrainConfig, ready: Prepared, size: int) -> TalkingHead:
     """An untrained talking head with its background, camera, regions and hull in place."""
     if config.model.eye_dim != len(EYE_STATES):
         raise UsageError(f"eye_dim must be {len(EYE_STATES)}")
-    num_shots = sum(shot < ready.train.stop for shot in shots)
-    sized = TalkingHeadConfig.model_validate({**config.model.model_dump(), "num_shots": num_shots})
+    sized = TalkingHeadConfig.model_validate(
+        {**config.model.model_dump(), "num_shots": len(ready.background_of)}
+    )
     model = TalkingHead(sized, size=size)
-    model.background.copy_(torch.from_numpy(ready.background).permute(2, 0, 1))
+    model.set_backgrounds(torch.from_numpy(ready.backgrounds).permute(0, 3, 1, 2), ready.background_of)
     model.intrinsics.copy_(torch.from_numpy(ready.tracking.intrinsics))
     face = ready.landmarks[ready.train.start : ready.train.stop].mean(axis=0)
     for part, points, depth in (("mouth", MOUTH, 0.05), ("eye", EYES, 0.05)):
@@ -328,10 +334,13 @@ def build_model(config: TrainConfig, ready: Prepared, size: int, shots: tuple[in
 def ray_sampler(config: TrainConfig, dataset: Dataset, ready: Prepared, state: StageState) -> RaySampler:
     """Rays of the training frames, more of them on mouth and eyes."""
     points = dataset.landmarks().points[:, :, :2] * (ready.cache.size / dataset.size)
+    shots = shot_numbers(dataset.manifest.shots, dataset.num_frames, len(ready.background_of))
+    background_of = np.array(ready.background_of)[shots]
     return RaySampler(
         config.head.rays,
         ready.cache,
-        ready.background,
+        ready.backgrounds,
+        background_of,
         train=ready.train,
         mouth_boxes=mouth_boxes(points, ready.cache.size),
         eye_boxes=boxes_around(points[:, list(EYES)], margin=0.1, size=ready.cache.size),

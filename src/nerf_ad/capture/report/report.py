@@ -54,14 +54,14 @@ def write_report(
     rows: dict[str, list[UInt8[np.ndarray, "height width 3"]]] = {
         name: [] for name in ("frame", "landmarks", "rigid head", "parts", "torso", "torso alpha")
     }
-    plate = dataset.background()
     for done, frame in enumerate(frames):
+        plate = dataset.background(dataset.shot_of(frame))
         for name, picture in _column(dataset, frame, plate, landmarks, tracking).items():
             rows[name].append(picture)
         yield Progress(stage="report", done=done + 1, total=total)
     captions = [f"frame {frame}  {frame / manifest.fps:.1f} s" for frame in frames]
     write_image(folder / "sheet.png", contact_sheet(list(rows.items()), captions))
-    write_image(folder / "plate.png", plate)
+    write_image(folder / "plate.png", dataset.background())
     yield Progress(stage="report", done=total - 4, total=total)
 
     seconds = np.arange(dataset.num_frames) / manifest.fps

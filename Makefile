@@ -2,13 +2,13 @@
 VIDEO ?=
 AUDIO ?=
 SIZE ?= 256
-MINUTES ?= 30
+MINUTES ?= 10
 OUT ?= demo
 
 .PHONY: help demo test check clean
 
 help:
-	@echo "make demo VIDEO=person.mp4 AUDIO=speech.wav [SIZE=256] [MINUTES=30] [OUT=demo]"
+	@echo "make demo VIDEO=person.mp4 AUDIO=speech.wav [SIZE=256] [MINUTES=10] [OUT=demo]"
 	@echo "                 make an avatar of the person in the video and let it speak the sound"
 	@echo "make test        run the tests"
 	@echo "make check       format, lint, types, imports and tests, as before a commit"

@@ -13,7 +13,7 @@ from nerf_ad.core.errors import BadInputError, FormatError, NerfAdError
 from nerf_ad.core.events import EVENT, Metric
 from nerf_ad.dataset.dataset import Dataset
 from nerf_ad.dataset.sampler import RaySamplingConfig
-from nerf_ad.evaluation.held_out import HeldOut, drive_with_recording, lip_gap, measure_pictures
+from nerf_ad.evaluation.held_out import PictureMeter, drive_with_recording, lip_gap
 from nerf_ad.metrics.landmarks import lagged_correlation
 from nerf_ad.models.talking_head import TalkingHeadConfig
 from nerf_ad.presets import TINY
@@ -45,10 +45,12 @@ def trained(person: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Avatar
 @pytest.mark.slow
 def test_the_avatar_looks_like_the_person(trained: Avatar, person: Dataset) -> None:
     drive, frames = drive_with_recording(trained, person)
-    held = HeldOut(frames, [person.frame(i) for i in frames], list(draw(trained, drive)))
-    figures = measure_pictures(held, person, person.size)
     plate = person.background()
-    nobody = measure_pictures(HeldOut(frames, held.real, [plate] * len(frames)), person, person.size)
+    meter, nothing = PictureMeter(person, person.size), PictureMeter(person, person.size)
+    for index, made in zip(frames, draw(trained, drive), strict=True):
+        meter.add(index, person.frame(index), made)
+        nothing.add(index, person.frame(index), plate)
+    figures, nobody = meter.figures(), nothing.figures()
     assert figures["psnr"] > 22
     assert figures["psnr_head"] > nobody["psnr_head"] + 6
 

@@ -216,6 +216,7 @@ class Recipe:
             manifest.size,
             manifest.shots,
             self.config.tracking,
+            scratch=self.layout.root,
         )
         write_npz(self.layout.tracking, tracking_arrays(result))
         error, jitter = float(np.median(result.reprojection_error)), float(np.median(result.jitter))

@@ -1,6 +1,7 @@
 """Head pose and intrinsics of the clip, and where the fit is poor."""
 
 from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
@@ -21,10 +22,13 @@ def track_clip(
     size: int,
     shots: tuple[int, ...],
     config: TrackingConfig,
+    *,
+    scratch: Path | None = None,
 ) -> tuple[TrackingResult, list[Complaint]]:
     """Fit the head to the landmarks, steady it on the pictures, and name the frames that do not fit."""
     tracked = track_head(landmarks.points, landmarks.confidence, size, shots, config)
-    result = refine_poses(frames, landmarks.points, landmarks.confidence, tracked, shots).tracking
+    refined = refine_poses(frames, landmarks.points, landmarks.confidence, tracked, shots, scratch=scratch)
+    result = refined.tracking
     seen = landmarks.confidence > 0
     poor = np.flatnonzero((result.reprojection_error * 512 / size > MAX_ERROR) & seen)
     complaints = frame_ranges(

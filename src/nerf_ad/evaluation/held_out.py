@@ -4,12 +4,12 @@ True pose and eye state, sound from the recording, our own torso and background,
 the protocol of peers.md section 4, full frame. Nothing is smoothed.
 """
 
+import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, UInt8
 
 from nerf_ad.avatar.avatar import Avatar
 from nerf_ad.core.device import prepare_cpu
@@ -38,17 +38,6 @@ OUTER_EYES = (33, 263)
 """Outer eye corners."""
 
 
-class HeldOut(NamedTuple):
-    """The tail as it was and as it was made."""
-
-    frames: range
-    """Frames of the clip."""
-    real: list[UInt8[np.ndarray, "size size 3"]]
-    """Recorded, at the avatar's size."""
-    made: list[UInt8[np.ndarray, "size size 3"]]
-    """Rendered."""
-
-
 def evaluate_events(avatar: Avatar, dataset: Dataset, *, out: Path | None = None) -> Iterator[Event]:
     """Render the tail, measure it, write ``metrics.json`` and ``preview.mp4`` into the avatar.
 
@@ -67,26 +56,30 @@ def evaluate_events(avatar: Avatar, dataset: Dataset, *, out: Path | None = None
     prepare_cpu()
     folder = out or avatar.root
     drive, frames = drive_with_recording(avatar, dataset)
-    held = HeldOut(frames, [], [])
     start, stop = (edge / avatar.manifest.fps for edge in (frames.start, frames.stop))
     sound = read_audio(dataset.layout.audio)
     tail = Waveform(sound.samples[round(start * sound.rate) : round(stop * sound.rate)], sound.rate)
     size = avatar.manifest.size
-    with VideoWriter(
-        folder / "preview.mp4", size=(size, size), fps=avatar.manifest.fps, audio=tail
-    ) as writer:
-        for index, made in zip(frames, draw(avatar, drive), strict=True):
-            held.made.append(made)
-            held.real.append(fit_picture(dataset.frame(index), size))
+    pictures, sheet = PictureMeter(dataset, size), Sheet(frames)
+    with contextlib.ExitStack() as stack:
+        lips: LipMeter | None = None
+        try:
+            lips = LipMeter(stack.enter_context(build_landmark_detector()))
+        except WeightsError as error:
+            yield Warned(message=f"lips are not measured: {error.message}")
+        writer = stack.enter_context(
+            VideoWriter(folder / "preview.mp4", size=(size, size), fps=avatar.manifest.fps, audio=tail)
+        )
+        for done, (index, made) in enumerate(zip(frames, draw(avatar, drive), strict=True), start=1):
+            real = fit_picture(dataset.frame(index), size)
+            pictures.add(index, real, made)
+            sheet.add(index, real, made)
+            if lips is not None:
+                lips.add(real, made)
             writer.write(made)
-            yield Progress(stage="held-out frames", done=len(held.made), total=len(frames))
-    metrics: dict[str, object] = dict(measure_pictures(held, dataset, size))
-    try:
-        with build_landmark_detector() as detector:
-            metrics |= measure_lips(held, detector)
-    except WeightsError as error:
-        yield Warned(message=f"lips were not measured: {error.message}")
-    write_image(folder / "held_out.png", contact_sheet(held))
+            yield Progress(stage="held-out frames", done=done, total=len(frames))
+    metrics: dict[str, object] = {**pictures.figures(), **(lips.figures() if lips is not None else {})}
+    write_image(folder / "held_out.png", sheet.picture())
     write_json(
         folder / "metrics.json",
         {
@@ -139,59 +132,74 @@ def drive_with_recording(avatar: Avatar, dataset: Dataset) -> tuple[Drive, range
     return Drive(mouth[inside], eyes[inside], tracking.camera_to_world[inside], shot), frames
 
 
-def measure_pictures(held: HeldOut, dataset: Dataset, size: int) -> dict[str, float]:
-    """PSNR in dB by region, the mean over frames of each frame's figure."""
-    points = dataset.landmarks().points[:, :, :2] * (size / dataset.size)
-    boxes = mouth_boxes(points, size)
-    rows: dict[str, list[float]] = {"psnr": [], "psnr_head": [], "psnr_mouth": []}
-    for index, real, made in zip(held.frames, held.real, held.made, strict=True):
-        left, top, right, bottom = boxes[index]
-        mouth = np.zeros((size, size), bool)
+class PictureMeter:
+    """PSNR in dB by region, frame by frame."""
+
+    def __init__(self, dataset: Dataset, size: int) -> None:
+        self.dataset, self.size = dataset, size
+        points = dataset.landmarks().points[:, :, :2] * (size / dataset.size)
+        self.boxes = mouth_boxes(points, size)
+        self.rows: dict[str, list[float]] = {"psnr": [], "psnr_head": [], "psnr_mouth": []}
+
+    def add(
+        self, index: int, real: UInt8[np.ndarray, "size size 3"], made: UInt8[np.ndarray, "size size 3"]
+    ) -> None:
+        """Measure the rendering of frame ``index``."""
+        left, top, right, bottom = self.boxes[index]
+        mouth = np.zeros((self.size, self.size), bool)
         mouth[top:bottom, left:right] = True
-        rows["psnr"].append(psnr(made, real))
+        self.rows["psnr"].append(psnr(made, real))
         for name, where in (
-            ("psnr_head", fit_labels(dataset.labels(index), size) == Part.HEAD),
+            ("psnr_head", fit_labels(self.dataset.labels(index), self.size) == Part.HEAD),
             ("psnr_mouth", mouth),
         ):
             if where.any():
-                rows[name].append(psnr(made, real, where))
-    return {name: round(float(np.mean(values)), 3) for name, values in rows.items() if values}
+                self.rows[name].append(psnr(made, real, where))
+
+    def figures(self) -> dict[str, float]:
+        """The mean over frames of each frame's figure."""
+        return {name: round(float(np.mean(values)), 3) for name, values in self.rows.items() if values}
 
 
-def measure_lips(held: HeldOut, detector: LandmarkDetector) -> dict[str, object]:
+class LipMeter:
     """Mouth landmark distance and the lips' correlation with the recording, by one detector on both."""
-    made, real = (find_landmarks(frames, detector) for frames in (held.made, held.real))
-    found = np.isfinite(made).all(axis=(1, 2)) & np.isfinite(real).all(axis=(1, 2))
-    if found.sum() < 3:
-        return {"frames_without_face": int((~found).sum())}
-    lips = list(MOUTH)
-    gaps = [lip_gap(points) for points in (made[found], real[found])]
-    scores = lagged_correlation(*gaps)
-    best = max(scores, key=lambda lag: scores[lag])
-    eyes = np.linalg.norm(real[found][:, OUTER_EYES[0]] - real[found][:, OUTER_EYES[1]], axis=-1).mean()
-    distance = landmark_distance(made[found][:, lips], real[found][:, lips])
-    return {
-        "mouth_lmd_mp_px": round(distance, 4),
-        "mouth_lmd_mp_normalised": round(distance / float(eyes), 5),
-        "lip_gap_correlation": round(scores[0], 4),
-        "lip_gap_best_lag_frames": best,
-        "lip_gap_best_correlation": round(scores[best], 4),
-        "lip_gap_amplitude_ratio": round(float(gaps[0].std() / max(gaps[1].std(), 1e-9)), 4),
-        "frames_without_face": int((~found).sum()),
-        "detector": detector.id,
-    }
 
+    def __init__(self, detector: LandmarkDetector) -> None:
+        self.detector = detector
+        self.made: list[Float[np.ndarray, "478 2"]] = []
+        self.real: list[Float[np.ndarray, "478 2"]] = []
+        self.frames_without_face = 0
 
-def find_landmarks(
-    frames: list[UInt8[np.ndarray, "size size 3"]], detector: LandmarkDetector
-) -> Float[np.ndarray, "frames 478 2"]:
-    """Landmarks of the largest face in pixels; NaN where there is none."""
-    result = np.full((len(frames), 478, 2), np.nan)
-    for row, frame in zip(result, frames, strict=True):
-        faces = detector.detect(np.ascontiguousarray(frame))
-        if faces:
-            row[:] = faces[0].points[:, :2]
-    return result
+    def add(self, real: UInt8[np.ndarray, "size size 3"], made: UInt8[np.ndarray, "size size 3"]) -> None:
+        """Look for the face in both."""
+        faces = [self.detector.detect(np.ascontiguousarray(picture)) for picture in (real, made)]
+        if not all(faces):
+            self.frames_without_face += 1
+            return
+        for found, kept in zip(faces, (self.real, self.made), strict=True):
+            kept.append(found[0].points[:, :2].astype(np.float64))
+
+    def figures(self) -> dict[str, object]:
+        """Figures of the frames in which both faces were found."""
+        if len(self.made) < 3:
+            return {"frames_without_face": self.frames_without_face}
+        made, real = np.stack(self.made), np.stack(self.real)
+        lips = list(MOUTH)
+        gaps = [lip_gap(points) for points in (made, real)]
+        scores = lagged_correlation(*gaps)
+        best = max(scores, key=lambda lag: scores[lag])
+        eyes = np.linalg.norm(real[:, OUTER_EYES[0]] - real[:, OUTER_EYES[1]], axis=-1).mean()
+        distance = landmark_distance(made[:, lips], real[:, lips])
+        return {
+            "mouth_lmd_mp_px": round(distance, 4),
+            "mouth_lmd_mp_normalised": round(distance / float(eyes), 5),
+            "lip_gap_correlation": round(scores[0], 4),
+            "lip_gap_best_lag_frames": best,
+            "lip_gap_best_correlation": round(scores[best], 4),
+            "lip_gap_amplitude_ratio": round(float(gaps[0].std() / max(gaps[1].std(), 1e-9)), 4),
+            "frames_without_face": self.frames_without_face,
+            "detector": self.detector.id,
+        }
 
 
 def lip_gap(points: Float[np.ndarray, "frames 478 2"]) -> Float[np.ndarray, "frames"]:
@@ -200,8 +208,20 @@ def lip_gap(points: Float[np.ndarray, "frames 478 2"]) -> Float[np.ndarray, "fra
     return np.asarray(gap / np.linalg.norm(points[:, OUTER_EYES[0]] - points[:, OUTER_EYES[1]], axis=-1))
 
 
-def contact_sheet(held: HeldOut, *, columns: int = 8) -> UInt8[np.ndarray, "height width 3"]:
+class Sheet:
     """Rendered over recorded frames, spread over the tail."""
-    chosen: Int[np.ndarray, columns] = np.linspace(0, len(held.made) - 1, columns).astype(np.int64)
-    pairs = [np.concatenate([held.made[int(k)], held.real[int(k)]], axis=0) for k in chosen]
-    return np.concatenate(pairs, axis=1)
+
+    def __init__(self, frames: range, *, columns: int = 8) -> None:
+        self.chosen = {int(index) for index in np.linspace(frames.start, frames.stop - 1, columns)}
+        self.pairs: list[UInt8[np.ndarray, "height width 3"]] = []
+
+    def add(
+        self, index: int, real: UInt8[np.ndarray, "size size 3"], made: UInt8[np.ndarray, "size size 3"]
+    ) -> None:
+        """Keep the frame if it is one of those shown."""
+        if index in self.chosen:
+            self.pairs.append(np.concatenate([made, real], axis=0))
+
+    def picture(self) -> UInt8[np.ndarray, "height width 3"]:
+        """The sheet."""
+        return np.concatenate(self.pairs, axis=1)

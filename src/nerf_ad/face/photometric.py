@@ -7,7 +7,9 @@ like the template, up to gain and offset of the light. Points that change anyway
 lose weight by their own variance. Then the template is renewed, and the path smoothed as before.
 """
 
+import tempfile
 from collections.abc import Iterable
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +18,7 @@ from scipy.interpolate import CloughTocher2DInterpolator
 from scipy.ndimage import gaussian_filter
 
 from nerf_ad.core.config import Config
+from nerf_ad.core.files import explained
 from nerf_ad.face.head_pose import Poses, apply_step, linearise
 from nerf_ad.face.tracking import TrackingResult, measure_jitter, measure_reprojection
 from nerf_ad.geometry.camera import Intrinsics, invert_pose, project
@@ -75,8 +78,14 @@ def cut_patches(
     intrinsics: Intrinsics,
     head_points: Float[np.ndarray, "points 3"],
     face_pixels: float,
+    *,
+    scratch: Path | None = None,
 ) -> Patches:
-    """Cut the face out of every frame, grey, reduced to about ``face_pixels``; one pass, a few kB a frame."""
+    """Cut the face out of every frame, grey, reduced to about ``face_pixels``; one pass, 50 kB a frame.
+
+    They lie in an unnamed file in ``scratch`` (the system's folder for such files where absent), so that a
+    long clip fills the disk's cache and not the memory.
+    """
     from PIL import Image
 
     low, high = head_points.min(axis=0), head_points.max(axis=0)
@@ -87,7 +96,7 @@ def cut_patches(
     side = int(1.5 * extent * scale / 2) * 2
     seen = project(middle[None], camera_to_world[:, None].astype(np.float64), intrinsics).pixels[:, 0]
     corner = np.floor(seen - side / scale / 2)
-    grey = np.zeros((len(seen), side, side), np.uint8)
+    grey = _on_disk((len(seen), side, side), scratch)
     for index, frame in enumerate(frames):
         left, top = int(corner[index, 0]), int(corner[index, 1])
         whole = int(np.ceil(side / scale))  # the window may leave the frame, which then reads as black
@@ -95,6 +104,13 @@ def cut_patches(
         part = (0.0, 0.0, side / scale, side / scale)
         grey[index] = np.asarray(window.resize((side, side), Image.Resampling.BILINEAR, box=part))
     return Patches(grey, corner, scale)
+
+
+def _on_disk(shape: tuple[int, int, int], scratch: Path | None) -> UInt8[np.ndarray, "frames side side"]:
+    """Zeros in a file that is gone with the array."""
+    with explained(scratch or Path(tempfile.gettempdir())), tempfile.TemporaryFile(dir=scratch) as file:
+        file.truncate(max(1, int(np.prod(shape))))
+        return np.memmap(file, np.uint8, "r+", shape=shape)
 
 
 def surface_points(
@@ -277,22 +293,25 @@ def refine_poses(
     tracked: TrackingResult,
     shots: tuple[int, ...],
     config: PhotometricConfig | None = None,
+    *,
+    scratch: Path | None = None,
 ) -> Refinement:
     """Align every frame to the average face, smooth again, and keep the result if the face became steadier.
 
     Args:
-        frames: all pictures, in order; read once. Memory: about 50 kB a frame.
+        frames: all pictures, in order; read once.
         points: landmarks, for the reprojection error of the result.
         confidence: 0 where no face was found; such frames are interpolated.
         tracked: poses from landmarks.
         shots: first frame of every shot.
         config: choices.
+        scratch: folder for about 50 kB a frame while it works.
     """
     config = config or PhotometricConfig()
     camera = Intrinsics.from_array(tracked.intrinsics)
     head, rows = tracked.head_points.astype(np.float64), tracked.point_indices.tolist()
     first = tracked.camera_to_world.astype(np.float64)
-    patches = cut_patches(frames, first, camera, head, config.face_pixels)
+    patches = cut_patches(frames, first, camera, head, config.face_pixels, scratch=scratch)
     eyes = [(rows.index(outer), rows.index(inner)) for outer, inner in ((33, 133), (263, 362))]
     surface = surface_points(head, eyes, 4 * config.num_points)
     world_to_camera = invert_pose(first)

@@ -15,6 +15,10 @@ REACH = 0.26
 """Half side of the cube around the head that is searched, metres (hair included)."""
 
 
+SKIN = 0.006
+"""What is kept around every landmark of the clip, metres (ours)."""
+
+
 class Hull(NamedTuple):
     """A box of cells that may hold something."""
 
@@ -30,7 +34,7 @@ def carve(
     cache: PixelCache,
     camera_to_world: Float[np.ndarray, "frames 4 4"],
     intrinsics: Float[np.ndarray, "4"],
-    face: Float[np.ndarray, "points 3"],
+    landmarks: Float[np.ndarray, "moments points 3"],
     *,
     train: range,
     resolution: int,
@@ -38,11 +42,14 @@ def carve(
 ) -> Hull:
     """Carve a coarse cube, fit a box around what is left, and carve that box finely.
 
+    A head is not rigid: where the chin is when the mouth is wide open is background in most views, and would
+    be carved away. So whatever lies near a landmark of any training frame stays.
+
     Args:
         cache: labels of every frame.
         camera_to_world: head poses.
         intrinsics: at the cache's size.
-        face: mean face landmarks in head axes, metres.
+        landmarks: of the training frames, in head axes, metres.
         train: frames that may be looked at.
         resolution: cells along each side.
         num_views: frames that vote, spread over the clip.
@@ -51,6 +58,7 @@ def carve(
     masks = [_mask(cache, int(view)) for view in views]
     poses = camera_to_world[views]
     camera = Intrinsics.from_array(intrinsics)
+    face = landmarks.mean(axis=0)
     centre = face.mean(axis=0)
     low, high = centre - REACH, centre + REACH
     for _ in range(2):
@@ -60,11 +68,28 @@ def carve(
         if len(kept) == 0:
             break
         margin = (high - low) / resolution
-        low, high = kept.min(axis=0) - margin, kept.max(axis=0) + margin
+        low = np.minimum(kept.min(axis=0) - margin, landmarks.min(axis=(0, 1)) - SKIN)
+        high = np.maximum(kept.max(axis=0) + margin, landmarks.max(axis=(0, 1)) + SKIN)
     points = _centres(low, high, resolution)
     keep = near_face(points, face) & seen_as_head(points, masks, poses, camera)
-    cells = keep.reshape(resolution, resolution, resolution)
+    cells = keep.reshape(resolution, resolution, resolution) | touched(landmarks, low, high, resolution)
     return Hull(low.astype(np.float32), high.astype(np.float32), ndimage.binary_dilation(cells, iterations=1))
+
+
+def touched(
+    landmarks: Float[np.ndarray, "moments points 3"],
+    low: Float[np.ndarray, "3"],
+    high: Float[np.ndarray, "3"],
+    resolution: int,
+) -> Bool[np.ndarray, "x y z"]:
+    """Cells whose centre lies within ``SKIN`` of the cell of any landmark at any moment."""
+    where = np.floor((landmarks.reshape(-1, 3) - low) / (high - low) * resolution).astype(np.int64)
+    where = where[((where >= 0) & (where < resolution)).all(axis=1)]
+    cells = np.ones((resolution, resolution, resolution), bool)
+    cells[tuple(where.T)] = False
+    if cells.all():
+        return ~cells
+    return np.asarray(ndimage.distance_transform_edt(cells, sampling=(high - low) / resolution) <= SKIN)
 
 
 def seen_as_head(

@@ -318,7 +318,7 @@ def build_model(config: TrainConfig, ready: Prepared, size: int) -> TalkingHead:
         ready.cache,
         ready.tracking.camera_to_world,
         ready.tracking.intrinsics,
-        face,
+        ready.landmarks[ready.train.start : ready.train.stop],
         train=ready.train,
         resolution=config.model.grid_resolution,
     )

@@ -12,8 +12,9 @@ from nerf_ad.capture.parsing import ParsingConfig
 from nerf_ad.capture.recipe import CaptureConfig, required_weights
 from nerf_ad.core.errors import FormatError, MediaError, UsageError
 from nerf_ad.core.events import Event, Saved
-from nerf_ad.core.files import write_npz
+from nerf_ad.core.files import locked, read_npz, write_npz
 from nerf_ad.dataset.dataset import Dataset, read_manifest
+from nerf_ad.dataset.layout import Layout
 from nerf_ad.face.parsing import LandmarkParserConfig
 from nerf_ad.media.audio import Waveform, read_audio
 from nerf_ad.media.video import VideoWriter
@@ -171,3 +172,18 @@ def test_unfit_video_leaves_nothing(clip: Clip, tmp_path: Path, person: Dataset)
 def test_without_weights_none_are_needed(clip: Clip) -> None:
     assert required_weights(CONFIG, clip.landmarks) == ()
     assert len(required_weights(CaptureConfig())) == 3
+
+
+def test_a_folder_that_another_process_captures_is_refused(clip: Clip, tmp_path: Path) -> None:
+    root = tmp_path / "taken.dataset"
+    with locked(Layout(root).lock, wait=False), pytest.raises(UsageError, match="another process"):
+        run(clip, root)
+    assert [path.name for path in root.iterdir()] == ["capture.lock"]
+
+
+def test_landmarks_that_end_early_are_refused_before_anything_is_written(clip: Clip, tmp_path: Path) -> None:
+    arrays = read_npz(clip.landmarks)
+    write_npz(tmp_path / "short.npz", {"points": arrays["points"][:50]})
+    with pytest.raises(FormatError, match="holds 50 frames"):
+        run(clip._replace(landmarks=tmp_path / "short.npz"), tmp_path / "a.dataset")
+    assert not (tmp_path / "a.dataset").exists()

@@ -140,3 +140,26 @@ def test_other_video_or_size_is_refused(tmp_path: Path) -> None:
         refuse_other_source(Layout(tmp_path), found, DatasetManifest(source=other, size=64, num_frames=0))
     with pytest.raises(FormatError, match="64x64, not 32x32"):
         refuse_other_source(Layout(tmp_path), found, DatasetManifest(source=SOURCE, size=32, num_frames=0))
+
+
+def test_a_picture_that_is_gone_is_made_again(tmp_path: Path) -> None:
+    folder = tmp_path / "frames"
+    made: list[int] = []
+
+    def work() -> Work:
+        folder.mkdir(exist_ok=True)
+        for index in range(3):
+            (folder / f"{index:06d}.png").write_text("picture")
+        made.append(1)
+        yield Progress(stage="frames", done=3, total=3)
+        return {"num_frames": 3}
+
+    ledger = Ledger(Layout(tmp_path), DatasetManifest(source=SOURCE, size=64, num_frames=0))
+    step = Step("frames", work, (folder,), is_per_frame=True)
+    for expected in (1, 1):
+        list(run_steps([step], ledger, source="s"))
+        assert len(made) == expected
+    (folder / "000001.png").unlink()
+    list(run_steps([step], ledger, source="s"))
+    assert len(made) == 2
+    assert len(list(folder.iterdir())) == 3

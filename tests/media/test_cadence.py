@@ -1,5 +1,6 @@
 """Copies that pad a clip's rate are found, left out, and nothing else is."""
 
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -17,15 +18,20 @@ def padded(count: int) -> list[int]:
     return [max(j for j in range(count) if first[j] <= slot) for slot in range(first[-1] + 1)]
 
 
-def write(path: Path, order: list[int]) -> Path:
-    """A bar that moves three pixels with every new picture, at 30 pictures a second."""
+def write(path: Path, order: list[int], times: list[float] | None = None) -> Path:
+    """A bar that moves with every new picture, at 30 pictures a second or at given times."""
     with av.open(str(path), "w") as container:
         video = container.add_stream("libx264", rate=30)
-        video.width, video.height, video.pix_fmt = 256, 64, "yuv420p"
-        for number in order:
-            picture = np.full((64, 256, 3), 40, np.uint8)
+        video.width, video.height, video.pix_fmt = 768, 32, "yuv420p"
+        video.codec_context.time_base = Fraction(1, 600)
+        for slot, number in enumerate(order):
+            picture = np.full((32, 768, 3), 40, np.uint8)
             picture[:, 3 * number : 3 * number + 8] = 220
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts, frame.time_base = (
+                round(600 * (slot / 30 if times is None else times[slot])),
+                Fraction(1, 600),
+            )
             container.mux(video.encode(frame))
         container.mux(video.encode(None))
     return path
@@ -72,6 +78,23 @@ def test_pauses_and_noise_are_no_cadence(rng: np.random.Generator) -> None:
 def test_times_are_even_and_centred() -> None:
     cadence = Cadence(6, 3)
     kept = [picture for picture in range(60) if not cadence.is_copy(picture)]
-    times = np.array([cadence.time(picture, 1 / 30) for picture in kept])
-    np.testing.assert_allclose(np.diff(times), 1 / 25, atol=1e-9)
-    assert abs(np.mean(times - np.array(kept) / 30)) < 1e-9
+    late = np.array([cadence.delay(picture) for picture in kept])
+    np.testing.assert_allclose(np.diff((np.array(kept) + late) / 30), 1 / 25, atol=1e-9)
+    assert abs(np.mean(late)) < 1e-9
+    assert np.abs(late).max() < 1
+
+
+@pytest.mark.parametrize("dropped", [0, 1, 2, 3, 4, 5])
+def test_a_gap_shifts_nothing(tmp_path: Path, dropped: int) -> None:
+    order = padded(250)[dropped:]
+    times = [slot / 30 + (1.0 if slot >= 150 else 0.0) for slot in range(len(order))]
+    path = write(tmp_path / "a.mkv", order, times)
+    cadence = find_cadence(path)
+    assert cadence is not None
+    shown = np.array([position(frame) for frame in decode(path, 25, cadence=cadence)])
+    now = (np.arange(len(shown)) + 0.5) / 25
+    truth = np.array(order)[np.searchsorted(times, now, side="right") - 1]
+    late = shown - truth
+    assert np.abs(late).max() <= 1
+    for part in (slice(0, 100), slice(-80, None)):
+        assert abs(late[part].mean()) < 0.5  # frames: 20 ms

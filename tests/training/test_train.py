@@ -13,6 +13,7 @@ from nerf_ad.core.errors import BadInputError, FormatError, NerfAdError
 from nerf_ad.core.events import EVENT, Metric
 from nerf_ad.dataset.dataset import Dataset
 from nerf_ad.dataset.sampler import RaySamplingConfig
+from nerf_ad.dataset.synthetic import make_person
 from nerf_ad.evaluation.held_out import PictureMeter, drive_with_recording, lip_gap
 from nerf_ad.metrics.landmarks import lagged_correlation
 from nerf_ad.models.talking_head import TalkingHeadConfig
@@ -33,6 +34,13 @@ BRIEF = TrainConfig(
     torso=TorsoTrainingConfig(num_steps=6, num_frames=2),
     speech_training=SpeechTrainingConfig(num_steps=6, batch_size=16),
     head=HeadTrainingConfig(num_steps=12, rays=RaySamplingConfig(num_rays=256, num_frames=4)),
+)
+LONG = TrainConfig.model_validate(
+    {
+        **BRIEF.model_dump(),
+        "torso": {"num_steps": 100_000, "num_frames": 2},
+        "head": {**BRIEF.head.model_dump(), "num_steps": 100_000},
+    }
 )
 CPU = torch.device("cpu")
 
@@ -124,6 +132,40 @@ def test_a_folder_with_other_things_is_refused(person: Dataset, tmp_path: Path) 
     with pytest.raises(BadInputError, match="not an avatar"):
         list(train_events(person, tmp_path / "letters", BRIEF, device=CPU))
     assert (tmp_path / "letters" / "dear.txt").read_text() == "dear"
+
+
+def test_more_time_goes_on_and_the_same_time_does_not(person: Dataset, tmp_path: Path) -> None:
+    def steps(minutes: float) -> tuple[int, int]:
+        list(train_events(person, tmp_path / "a.avatar", LONG, minutes=minutes, device=CPU))
+        counts = []
+        for stage in ("torso", "head"):
+            found = load_checkpoint(tmp_path / "a.avatar" / "runs" / "train" / f"{stage}.safetensors")
+            assert found is not None
+            counts.append(int(found.facts["step"]))
+        return counts[0], counts[1]
+
+    first = steps(0.02)
+    assert steps(0.02) == first
+    more = steps(0.25)
+    assert more[0] > first[0]
+    assert more[1] > first[1]
+
+
+def test_a_finished_avatar_without_its_runs_is_left_alone(person: Dataset, tmp_path: Path) -> None:
+    (tmp_path / "a.avatar").mkdir()
+    (tmp_path / "a.avatar" / "avatar.toml").write_text("format = 1")
+    with pytest.raises(FormatError, match="finished avatar"):
+        list(train_events(person, tmp_path / "a.avatar", BRIEF, device=CPU))
+    assert [path.name for path in (tmp_path / "a.avatar").iterdir()] == ["avatar.toml"]
+
+
+@pytest.mark.slow
+def test_a_clip_captured_anew_is_not_what_the_avatar_was_trained_on(
+    trained: Avatar, person: Dataset, tmp_path: Path
+) -> None:
+    other = make_person(tmp_path / "other.dataset", seed=1)
+    with pytest.raises(FormatError, match="captured anew"):
+        drive_with_recording(trained, other)
 
 
 def test_what_is_not_finite_never_reaches_the_disk(tmp_path: Path) -> None:

@@ -5,20 +5,28 @@ import os
 from collections.abc import Callable, Generator
 from pathlib import Path
 
+from nerf_ad.capture.audio import load_aligned
 from nerf_ad.capture.check import file_complaints
-from nerf_ad.capture.complaints import refuse_if_unfit, save_complaints, sort_complaints
+from nerf_ad.capture.complaints import Complaint, refuse_if_unfit, save_complaints, sort_complaints
+from nerf_ad.capture.frames import FPS
 from nerf_ad.capture.recipe import CaptureConfig, Recipe, required_weights
 from nerf_ad.capture.step import Ledger, refuse_other_source, run_steps
-from nerf_ad.capture.survey import choose_crop, crop_complaint, face_complaints, survey_faces
+from nerf_ad.capture.survey import (
+    choose_crop,
+    crop_complaint,
+    face_complaints,
+    refuse_cut_off,
+    survey_faces,
+)
 from nerf_ad.core import weights
 from nerf_ad.core.errors import BadInputError, FormatError, UsageError, WeightsError
 from nerf_ad.core.events import Event, Warned
-from nerf_ad.core.files import explained, sha256_file
+from nerf_ad.core.files import explained, locked, sha256_file
 from nerf_ad.dataset.dataset import Dataset, DatasetManifest, Source, read_manifest
 from nerf_ad.dataset.layout import Layout
 from nerf_ad.face.landmarks import RecordedDetector, build_landmark_detector
-from nerf_ad.media.isolated import probe_isolated
-from nerf_ad.media.video import VideoInfo
+from nerf_ad.media.isolated import decode_isolated, probe_isolated
+from nerf_ad.media.video import Crop, Damage, VideoInfo
 
 MIN_SIZE, MAX_SIZE = 64, 1024
 """Smallest and largest width of a dataset's frames."""
@@ -85,32 +93,56 @@ def capture_events(
     _refuse_missing_weights(config, landmarks)
     if landmarks is not None:
         RecordedDetector(landmarks)  # refuses a file that cannot serve before anything is written
-    ledger = Ledger(layout, found or manifest)
+    look = None
     if found is None or not layout.step_complaints("survey").is_file():
-        yield from _survey(video, info, ledger, landmarks)
-    recipe = Recipe(video, info, config, ledger, landmarks=landmarks)
-    yield from run_steps(recipe.steps(), ledger, source=f"{source.sha256}:{size}")
+        look = yield from _survey(video, info, landmarks)
+    with locked(layout.lock, wait=False) as is_ours:
+        if not is_ours:
+            raise UsageError(f"{root} is being captured by another process", hint="wait for it")
+        ledger = Ledger(layout, _found(layout) or manifest)
+        if look is not None:
+            yield from _begin(ledger, *look)
+        recipe = Recipe(video, info, config, ledger, landmarks=landmarks)
+        yield from run_steps(recipe.steps(), ledger, source=f"{source.sha256}:{size}")
 
 
 def _survey(
-    video: Path, info: VideoInfo, ledger: Ledger, landmarks: Path | None
-) -> Generator[Event, None, None]:
-    """Look before anything is written: refuse what is unfit, choose the crop, begin the manifest."""
+    video: Path, info: VideoInfo, landmarks: Path | None
+) -> Generator[Event, None, tuple[Crop | None, list[Complaint]]]:
+    """Look before anything is written: refuse what is unfit, choose the crop."""
     complaints = file_complaints(info)
     refuse_if_unfit(video, complaints)
+    num_frames = round(info.seconds * FPS)
+    refuse_if_unfit(video, load_aligned(video, info, num_frames=num_frames, fps=FPS)[1])
     crop = None
     if landmarks is None:
         with build_landmark_detector() as detector:
             survey = yield from survey_faces(video, info, detector)
-        refuse_if_unfit(video, face_complaints(survey, fps=ledger.manifest.fps))
+        refuse_if_unfit(video, face_complaints(survey, fps=FPS))
         crop = choose_crop(survey.boxes, info.width, info.height)
         if crop is not None:
             complaints.append(crop_complaint(crop, survey))
-    elif info.width != info.height:
+        return crop, complaints
+    if info.width != info.height:
         raise UsageError(
             f"{video} is not square, so landmarks of its frames cannot be given",
             hint="crop the video first, or leave the landmarks out",
         )
+    told = len(RecordedDetector(landmarks))
+    if told < num_frames - 1:
+        raise FormatError(
+            f"{landmarks} holds {told} frames, the video lasts {num_frames} at {FPS} a second",
+            hint="save points for every frame",
+        )
+    damage = Damage()
+    for _ in decode_isolated(video, 1.0, damage=damage):
+        pass
+    refuse_cut_off(video, info, damage)
+    return crop, complaints
+
+
+def _begin(ledger: Ledger, crop: Crop | None, complaints: list[Complaint]) -> Generator[Event, None, None]:
+    """The first files of a dataset."""
     source = ledger.manifest.source.model_dump(mode="json", exclude_none=True)
     ledger.update(source=source | ({"crop": list(crop)} if crop else {}))
     save_complaints(ledger.layout.step_complaints("survey"), complaints)
@@ -129,7 +161,8 @@ def _found(layout: Layout) -> DatasetManifest | None:
     if layout.manifest.is_file():
         return read_manifest(layout)
     try:
-        if layout.root.is_dir() and any(not path.name.startswith(".") for path in layout.root.iterdir()):
+        entries = list(layout.root.iterdir()) if layout.root.is_dir() else []
+        if any(path != layout.lock and not path.name.startswith(".") for path in entries):
             raise FormatError(
                 f"{layout.root} is not empty and not a dataset", hint="choose a folder that is empty or new"
             )

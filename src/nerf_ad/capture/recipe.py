@@ -26,7 +26,13 @@ from nerf_ad.capture.background import (
     plan_shots,
     sample_frames,
 )
-from nerf_ad.capture.complaints import Complaint, load_complaints, save_complaints, sort_complaints
+from nerf_ad.capture.complaints import (
+    Complaint,
+    load_complaints,
+    refuse_if_unfit,
+    save_complaints,
+    sort_complaints,
+)
 from nerf_ad.capture.frames import FPS, extract_frames
 from nerf_ad.capture.landmarks import track_landmarks
 from nerf_ad.capture.parsing import ParsingConfig, parse_frames
@@ -117,7 +123,7 @@ class Recipe:
             return (*outputs, layout.step_complaints(name))
 
         return [
-            Step("frames", self.frames, says("frames", layout.frames), version=2),
+            Step("frames", self.frames, says("frames", layout.frames), version=2, is_per_frame=True),
             Step("audio", self.audio, says("audio", layout.audio), ("frames",)),
             Step(
                 "landmarks",
@@ -158,6 +164,7 @@ class Recipe:
                 ("landmarks",),
                 settings=config.parsing,
                 extractor=self._parser_id(),
+                is_per_frame=True,
             ),
             Step(
                 "background",
@@ -167,7 +174,14 @@ class Recipe:
                 settings=config.background,
                 version=2,
             ),
-            Step("torso", self.torso, (layout.torso,), ("parsing",), settings=config.torso),
+            Step(
+                "torso",
+                self.torso,
+                (layout.torso,),
+                ("parsing",),
+                settings=config.torso,
+                is_per_frame=True,
+            ),
             Step(
                 "report",
                 self.report,
@@ -190,6 +204,7 @@ class Recipe:
         complaints = extract_audio(
             self.video, self.info, num_frames=self._num_frames, fps=FPS, target=self.layout.audio
         )
+        refuse_if_unfit(self.video, complaints)
         yield Progress(stage="audio", done=1, total=1)
         yield from self._complain("audio", complaints)
         return {}

@@ -45,6 +45,8 @@ class Step(NamedTuple):
     """Choices that its result depends on."""
     extractor: str = ""
     """Id of the estimator that it uses, if any."""
+    is_per_frame: bool = False
+    """Whether its folder holds a picture of every frame."""
 
 
 def step_key(step: Step, keys: Mapping[str, str], source: str) -> str:
@@ -104,7 +106,10 @@ class Ledger:
     def is_done(self, step: Step, key: str) -> bool:
         """Whether the step was finished with this very key and its files are there."""
         record = self.manifest.steps.get(step.name)
-        return record is not None and record.inputs == key and all(path.exists() for path in step.outputs)
+        if record is None or record.inputs != key or not all(path.exists() for path in step.outputs):
+            return False
+        folders = [path for path in step.outputs if step.is_per_frame and path.is_dir()]
+        return all(len(list(folder.glob("[0-9]*.png"))) == self.manifest.num_frames for folder in folders)
 
     def _steps(self) -> dict[str, Any]:
         return {name: record.model_dump(mode="json") for name, record in self.manifest.steps.items()}

@@ -43,7 +43,7 @@ def capture(
         case _:
             assert_never(parser)
     config = CaptureConfig(parsing=parsing, speech=WhisperConfig() if speech == "whisper" else MelConfig())
-    _fetch_missing(required_weights(config, landmarks), yes=yes)
+    fetch_missing(required_weights(config, landmarks), yes=yes)
     with ProgressPrinter() as on_event:
         made = run(video, dataset, size=size, config=config, landmarks=landmarks, on_event=on_event)
     sys.stdout.write(f"{made.root}\n")
@@ -51,7 +51,7 @@ def capture(
     return 0
 
 
-def _fetch_missing(names: tuple[str, ...], *, yes: bool) -> None:
+def fetch_missing(names: tuple[str, ...], *, yes: bool) -> None:
     """Show what is missing with size and licence; fetch it after a yes."""
     from nerf_ad.core import weights
 

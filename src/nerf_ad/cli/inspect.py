@@ -48,7 +48,12 @@ def describe(path: Path) -> dict[str, Any]:
         from nerf_ad.media.isolated import probe_isolated
 
         return {"what": "video", **dict(probe_isolated(path))}
-    raise BadInputError(f"{path} is neither a data set, an avatar nor a video")
+    if not path.exists():
+        raise BadInputError(f"there is no {path}", hint="name a data set, an avatar or a video")
+    raise BadInputError(
+        f"{path} is a folder, but neither a data set nor an avatar",
+        hint="name a data set, an avatar or a video",
+    )
 
 
 def _lines(facts: dict[str, Any], indent: int = 0) -> list[str]:

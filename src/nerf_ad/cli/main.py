@@ -42,6 +42,7 @@ VERBS = {
     "train": Verb("PRESET DATASET AVATAR", "fit an avatar to a dataset", "nerf_ad.cli.train"),
     "render": Verb("AVATAR AUDIO VIDEO", "let an avatar speak new audio", "nerf_ad.cli.render"),
     "evaluate": Verb("AVATAR DATASET", "compare an avatar with held-out frames", "nerf_ad.cli.evaluate"),
+    "synthesize": Verb("VIDEO", "film a synthetic person, with the truth about it", "nerf_ad.cli.synthesize"),
     "weights": Verb(
         "[list|fetch]",
         "third-party weights: what, whose, where, how big",

@@ -23,7 +23,7 @@ def render(
 
     Args:
         avatar: folder that nerf-ad train made.
-        audio: any audio file, of any length and sample rate, mono or stereo.
+        audio: any audio file of up to an hour, of any sample rate, mono or stereo.
         video: the .mp4 to write.
         poses: .npz with camera_to_world (frames 4 4) to move the head by, instead of the clip's own motion.
         background: picture to stand before, instead of the clip's own.

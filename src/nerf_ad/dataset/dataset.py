@@ -171,9 +171,23 @@ class Dataset:
             raise FormatError(f"{root} is not a dataset: it has no {layout.manifest.name}", hint=hint)
         manifest = read_manifest(layout)
         refuse_unsound_manifest(layout.manifest, manifest)
-        needed = (layout.tracking, layout.landmarks, layout.action_units, layout.split, layout.background)
+        needed = (
+            layout.frames,
+            layout.parsing,
+            layout.torso,
+            layout.tracking,
+            layout.landmarks,
+            layout.action_units,
+            layout.split,
+            layout.background,
+        )
+        if manifest.started:
+            raise FormatError(
+                f"{root} is unfinished: capture stopped in the step {next(iter(manifest.started))}",
+                hint="run nerf-ad capture again; it continues where it stopped",
+            )
         for path in needed:
-            if not path.is_file():
+            if not path.exists():
                 raise FormatError(
                     f"{root} is unfinished: it has no {path.name}",
                     hint="run nerf-ad capture again; it continues where it stopped",
@@ -201,6 +215,11 @@ class Dataset:
     def torso(self, index: int) -> UInt8[np.ndarray, "height width 4"]:
         """The picture without its head, alpha where neck and torso are."""
         return self._picture(self.layout.torso_image(index), mode="RGBA")
+
+    def inputs_for_training(self) -> dict[str, str]:
+        """What every capture step that a training reads was made from, by the step's name."""
+        unread = {"action_units", "offset", "report"}
+        return {name: step.inputs for name, step in self.manifest.steps.items() if name not in unread}
 
     def background(self, shot: int | None = None) -> UInt8[np.ndarray, "height width 3"]:
         """The clean plate of a shot; where it has none of its own, or no shot is named, the whole clip's."""

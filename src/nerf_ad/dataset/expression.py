@@ -60,17 +60,25 @@ def head_landmarks(track: LandmarkTrack, tracking: Tracking) -> Float[np.ndarray
     The landmarker gives depth relative to the head and in pixels; the rigid points, whose depth the tracking
     knows, tell the offset. The scale is that of a weak perspective at the head's distance.
     """
+    parts = [
+        _lift(track.points[part], tracking._replace(camera_to_world=tracking.camera_to_world[part]))
+        for part in (slice(start, start + 1000) for start in range(0, len(track.points), 1000))
+    ]  # piece by piece: the doubles of an hour would take gigabytes
+    return np.concatenate(parts)
+
+
+def _lift(points: Float[np.ndarray, "frames 478 3"], tracking: Tracking) -> Float[np.ndarray, "frames 478 3"]:
     fx, fy, cx, cy = (float(value) for value in tracking.intrinsics)
     pose = tracking.camera_to_world.astype(np.float64)
     rotation, position = pose[:, :3, :3], pose[:, :3, 3]
     rigid = np.einsum("fji,fpj->fpi", rotation, tracking.head_points[None] - position[:, None])
     distance = np.einsum("fji,fj->fi", rotation, -position)[:, 2] * -1.0
     metres_per_pixel = (distance / fx)[:, None]
-    relative = track.points[:, :, 2] * metres_per_pixel
+    relative = points[:, :, 2] * metres_per_pixel
     offset = np.median(-rigid[:, :, 2] - relative[:, tracking.point_indices], axis=1)
     depth = relative + offset[:, None]
     camera = np.stack(
-        [(track.points[:, :, 0] - cx) / fx * depth, -(track.points[:, :, 1] - cy) / fy * depth, -depth],
+        [(points[:, :, 0] - cx) / fx * depth, -(points[:, :, 1] - cy) / fy * depth, -depth],
         axis=-1,
     )
     world = np.einsum("fij,fpj->fpi", rotation, camera) + position[:, None]

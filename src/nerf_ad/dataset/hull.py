@@ -83,10 +83,12 @@ def touched(
     resolution: int,
 ) -> Bool[np.ndarray, "x y z"]:
     """Cells whose centre lies within ``SKIN`` of the cell of any landmark at any moment."""
-    where = np.floor((landmarks.reshape(-1, 3) - low) / (high - low) * resolution).astype(np.int64)
-    where = where[((where >= 0) & (where < resolution)).all(axis=1)]
     cells = np.ones((resolution, resolution, resolution), bool)
-    cells[tuple(where.T)] = False
+    for start in range(0, len(landmarks), 1000):  # piece by piece: an hour of landmarks would take gigabytes
+        points = landmarks[start : start + 1000].reshape(-1, 3)
+        where = np.floor((points - low) / (high - low) * resolution).astype(np.int64)
+        where = where[((where >= 0) & (where < resolution)).all(axis=1)]
+        cells[tuple(where.T)] = False
     if cells.all():
         return ~cells
     return np.asarray(ndimage.distance_transform_edt(cells, sampling=(high - low) / resolution) <= SKIN)

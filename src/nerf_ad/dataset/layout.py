@@ -27,6 +27,7 @@ class Layout:
         self.complaint_folder = root / "complaints"
         self.report = root / "report"
         self.cache = root / "cache"
+        self.lock = root / "capture.lock"
 
     def frame(self, index: int) -> Path:
         """RGB PNG of frame ``index``."""

@@ -110,7 +110,7 @@ def _make_pixels(dataset: Dataset, size: int, folder: Path) -> Iterator[Event]:
 
 def pixels_folder(dataset: Dataset, size: int) -> Path:
     """Where the cache lies; another capture or size is another folder."""
-    steps = {name: step.inputs for name, step in dataset.manifest.steps.items()}
+    steps = dataset.inputs_for_training()
     key = json.dumps([VERSION, dataset.manifest.source.sha256, size, steps], sort_keys=True)
     return dataset.layout.cache / f"{size}-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
 

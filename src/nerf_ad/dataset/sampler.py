@@ -4,10 +4,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from nerf_ad.core.config import Config
-from nerf_ad.core.errors import UsageError
 from nerf_ad.dataset.pixels import PixelCache
 from nerf_ad.face.parsing import Part
 
@@ -23,6 +22,16 @@ class RaySamplingConfig(Config):
     """Part of the rays in the box around the mouth (ours)."""
     eye_share: float = Field(default=0.1, ge=0, le=1)
     """Part of the rays in the box around the eyes (ours)."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> "RaySamplingConfig":
+        if self.mouth_share + self.eye_share > 1:
+            message = "mouth_share and eye_share must not be more than 1 together"
+            raise ValueError(message)
+        if self.num_frames > self.num_rays:
+            message = "num_frames must not be more than num_rays"
+            raise ValueError(message)
+        return self
 
 
 class RayBatch(NamedTuple):
@@ -59,8 +68,6 @@ class RaySampler:
         eye_boxes: Int[np.ndarray, "frames 4"],
         generator: np.random.Generator,
     ) -> None:
-        if config.mouth_share + config.eye_share > 1:
-            raise UsageError("mouth_share and eye_share must not be more than 1 together")
         self.config = config
         self.cache = cache
         self.backgrounds = backgrounds.reshape(len(backgrounds), -1, 3)

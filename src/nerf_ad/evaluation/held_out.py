@@ -119,6 +119,10 @@ def drive_with_recording(avatar: Avatar, dataset: Dataset) -> tuple[Drive, range
     tracking = dataset.tracking()
     frames = dataset.split().test
     inside = slice(frames.start, frames.stop)
+    if not np.array_equal(avatar.motion.camera_to_world, tracking.camera_to_world.astype(np.float32)):
+        raise FormatError(
+            f"{dataset.root} was captured anew since {avatar.root} was trained on it", hint="train again"
+        )
     eyes = encode_expression(head_landmarks(dataset.landmarks(), tracking), avatar.basis).eyes
     track = dataset.speech(avatar.manifest.speech.kind)
     if track.encoder != avatar.manifest.speech_id:

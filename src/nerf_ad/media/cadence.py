@@ -36,21 +36,21 @@ class Cadence(NamedTuple):
         """Whether a picture of the file is a copy."""
         return picture % self.period == self.phase
 
-    def time(self, picture: int, step: float) -> float:
-        """When a picture that is no copy should be shown, in seconds after the file's first picture.
+    def delay(self, picture: int) -> float:
+        """How much later than the file says a picture that is no copy should be shown, in steps of the file.
 
-        Real pictures are spaced evenly, ``period / (period - 1)`` steps apart, and shifted so that over one
-        period they are neither early nor late on the whole.
+        So corrected, real pictures are spaced evenly, ``period / (period - 1)`` steps apart, and over one
+        period they are neither early nor late on the whole. Always less than one step, so that gaps in the
+        file's clock stay where they are.
 
         Args:
             picture: number in the file, copies counted.
-            step: seconds between two pictures of the file.
         """
         stretch = self.period / (self.period - 1)
         kept = [slot for slot in range(self.period) if slot != self.phase]
         shift = float(np.mean([slot - order * stretch for order, slot in enumerate(kept)]))
         before = (picture - self.phase + self.period - 1) // self.period
-        return ((picture - before) * stretch + shift) * step
+        return (picture - before) * stretch + shift - picture
 
 
 def find_cadence(path: Path) -> Cadence | None:

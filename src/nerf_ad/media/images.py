@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import UInt8, UInt16
 from PIL import Image
 
 from nerf_ad.core.errors import FormatError
@@ -42,7 +42,7 @@ def read_image(path: Path, mode: Mode = "RGB") -> UInt8[np.ndarray, "height widt
 
 def write_image(
     path: Path,
-    array: UInt8[np.ndarray, "height width *channels"],
+    array: UInt8[np.ndarray, "height width *channels"] | UInt16[np.ndarray, "height width"],
     *,
     palette: Sequence[tuple[int, int, int]] | None = None,
 ) -> None:
@@ -50,7 +50,8 @@ def write_image(
 
     Args:
         path: where; ``.png``.
-        array: grey or palette indices without a channel axis, else 3 (RGB) or 4 (RGBA) channels.
+        array: grey or palette indices without a channel axis, else 3 (RGB) or 4 (RGBA) channels;
+            grey of 16 bits stays so.
         palette: colours of the indices, at most 256; makes a palette file.
 
     Raises:

@@ -39,7 +39,7 @@ class ChildLimits(Config):
     memory_bytes: int = Field(default=3 << 29, ge=1 << 28)
     """Address space: 1.5 GB."""
     cpu_seconds: int = Field(default=20, ge=1)
-    """CPU time for opening, and again between two frames."""
+    """CPU time for opening, and again between two pictures of the file."""
     silence_seconds: float = Field(default=60.0, gt=0)
     """Wall-clock time without a word, after which it is ended."""
     descriptors: int = Field(default=64, ge=8)
@@ -113,18 +113,14 @@ def probe_isolated(path: Path, limits: Limits | None = None, child: ChildLimits 
 
 
 def find_cadence_isolated(path: Path, child: ChildLimits | None = None) -> Cadence | None:
-    """``find_cadence`` in a limited child process.
-
-    Raises:
-        MediaError: as ``find_cadence``, or the child crashed or met a limit.
-    """
-    # One answer for many pictures: it may compute for longer than between two frames.
-    task = _task("cadence", path, None, child or ChildLimits(cpu_seconds=120))
-    with contextlib.closing(_messages(task)) as messages:
+    """``find_cadence`` in a limited child process; a child that fails has found none."""
+    # One answer for many pictures: it may compute, and be silent, for longer than between two of them.
+    task = _task("cadence", path, None, child or ChildLimits(cpu_seconds=120, silence_seconds=240))
+    with contextlib.closing(_messages(task)) as messages, contextlib.suppress(MediaError):
         for header, _ in messages:
-            if header.kind == "cadence":
-                return None if header.cadence is None else Cadence(*header.cadence)
-    raise MediaError(f"{path} cannot be read: its decoder said nothing", hint=_HINT)
+            if header.cadence is not None:
+                return Cadence(*header.cadence)
+    return None
 
 
 def decode_isolated(
@@ -176,7 +172,10 @@ def read_audio_isolated(
     Raises:
         MediaError: as ``read_track``, or the child crashed or met a limit.
     """
-    task = _task("audio", path, None, child, rate=rate, max_seconds=max_seconds)
+    # One answer for the whole file: reading a large one from a slow disk takes its time.
+    task = _task(
+        "audio", path, None, child or ChildLimits(silence_seconds=600), rate=rate, max_seconds=max_seconds
+    )
     with contextlib.closing(_messages(task)) as messages:
         for header, payload in messages:
             if header.kind == "samples":
@@ -372,10 +371,10 @@ def _answer(task: Task, pipe: IO[bytes]) -> None:
             start=task.start,
             cadence=cadence,
             damage=damage,
+            on_picture=lambda: _allow_cpu(task.child.cpu_seconds),
         ):
             picture = np.ascontiguousarray(_cut(frame, task))
             _say(pipe, Header(kind="frame", shape=picture.shape), picture.data.cast("B"))
-            _allow_cpu(task.child.cpu_seconds)
         end = Header(kind="end", frames=damage.frames, packets=damage.packets, gaps=tuple(damage.gaps))
         _say(pipe, end)
 

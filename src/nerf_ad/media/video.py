@@ -5,7 +5,7 @@ at ``video_start + (k + 0.5) / fps``: at an equal rate every frame is taken once
 is taken, and a variable rate or a gap never shifts the pictures against the sound.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
@@ -151,6 +151,7 @@ def decode(
     start: float = 0.0,
     cadence: Cadence | None = None,
     damage: Damage | None = None,
+    on_picture: Callable[[], None] | None = None,
 ) -> Iterator[UInt8[np.ndarray, "height width 3"]]:
     """Frames at a constant rate, rotated for display, RGB.
 
@@ -162,6 +163,7 @@ def decode(
         start: seconds after the first picture to begin with.
         cadence: where the file holds copies that only pad its rate; they are left out.
         damage: filled in while decoding, if given.
+        on_picture: called for every picture of the file.
 
     Raises:
         MediaError: as ``probe``, or longer than the limit although the file said otherwise.
@@ -184,13 +186,15 @@ def decode(
             first_time = time if number == 0 else first_time
             length = float(frame.duration * frame.time_base) if frame.duration and frame.time_base else step
             damage.frames += 1
+            if on_picture is not None:
+                on_picture()
             if cadence is not None:
                 if cadence.is_copy(number):
                     continue
                 length *= cadence.period / (cadence.period - 1)
-                time = first_time + cadence.time(number, step)
+                time += cadence.delay(number) * step
             if shown is None:
-                origin = time + start
+                origin = first_time + start
             else:
                 yield from clock.hold(shown, stream, time - origin)
             shown, shown_until = frame, time + (length if 0 < length < 1 else step)

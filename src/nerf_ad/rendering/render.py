@@ -1,6 +1,5 @@
 """render(): avatar and audio become a video as long as the audio."""
 
-import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -20,6 +19,8 @@ from nerf_ad.media.images import read_image, resize_image
 from nerf_ad.models.talking_head import Condition
 from nerf_ad.rendering.drive import Drive, drive_with_audio, refuse_bent
 
+LONGEST = 86_400.0
+"""Largest time that can be asked for, seconds."""
 SYNTHETIC = "synthetic: rendered by nerf-ad, never filmed"
 """Written into every video's metadata."""
 
@@ -133,10 +134,10 @@ def _cut(waveform: Waveform, start: float, seconds: float | None) -> Waveform:
 
 
 def _check(audio: Path, video: Path, start: float, seconds: float | None) -> None:
-    if not 0 <= start < math.inf:
-        raise UsageError("--start must be a number, and not negative")
-    if seconds is not None and not 0 < seconds < math.inf:
-        raise UsageError("--seconds must be a number above 0")
+    if not 0 <= start <= LONGEST:
+        raise UsageError(f"--start must be from 0 to {LONGEST:.0f} seconds")
+    if seconds is not None and not 0 < seconds <= LONGEST:
+        raise UsageError(f"--seconds must be above 0 and at most {LONGEST:.0f}")
     if video.suffix.lower() != ".mp4":
         raise UsageError(f"{video} should end in .mp4", hint="the video is H.264 and AAC in an MP4 file")
     if audio.resolve() == video.resolve():

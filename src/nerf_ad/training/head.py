@@ -122,6 +122,8 @@ def fit_head(
     budget = Budget(num_steps=config.num_steps, seconds=seconds)
     rates = (config.plane_rate, config.network_rate, config.pose_rate)
     smooth_error = 0.0
+    if not budget.is_spent(state.step, state.seconds):
+        state.reopen()
     try:
         while not state.finished:
             share = budget.share(state.step, state.seconds)
@@ -134,7 +136,7 @@ def fit_head(
             is_good = state.apply(loss)
             if state.step >= config.prune_after and state.step % config.prune_every == 0:
                 model.grid.prune(threshold=config.prune_threshold, decay=config.prune_decay)
-            if share >= 1.0:
+            if budget.is_spent(state.step, state.seconds):
                 state.finish()
             if not is_good:
                 yield state.skipped()

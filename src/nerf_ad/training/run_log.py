@@ -29,7 +29,8 @@ class RunLog:
         self.fingerprint = fingerprint
         marker = self.folder / "environment.json"
         found = read_json(marker) if marker.is_file() else {"fingerprint": fingerprint}
-        if not isinstance(found, dict) or found.get("fingerprint") != fingerprint:
+        is_begun = any(self.folder.glob("*.safetensors")) or (root / "avatar.toml").exists()
+        if is_begun and (not isinstance(found, dict) or found.get("fingerprint") != fingerprint):
             raise FormatError(
                 f"{root} was trained on another data set or with other settings",
                 hint="choose a new avatar folder, or delete this one",
@@ -65,7 +66,8 @@ def open_run(root: Path, fingerprint: str, config: Config) -> Iterator[RunLog]:
         FormatError: the folder belongs to another training, or to something else.
     """
     if not _may_be_taken(root):
-        raise FormatError(f"{root} is not empty and not an avatar", hint="choose a new folder")
+        what = "is a finished avatar" if (root / "avatar.toml").exists() else "is not empty and not an avatar"
+        raise FormatError(f"{root} {what}", hint="choose a new folder")
     with locked(root / "runs" / "train.lock", wait=False) as is_ours:
         if not is_ours:
             raise UsageError(
@@ -75,12 +77,13 @@ def open_run(root: Path, fingerprint: str, config: Config) -> Iterator[RunLog]:
 
 
 def _may_be_taken(root: Path) -> bool:
-    """New, empty, an avatar, or what a training left, even one that could not write its first file."""
+    """New, empty, or what a training left, even one that could not write its first file.
+
+    An avatar without its ``runs/`` is finished: nothing says what it was trained on, so it is left alone.
+    """
     if not root.exists() or (root / "runs" / "train" / "environment.json").is_file():
         return True
-    if not root.is_dir():
-        return False
-    return (root / "avatar.toml").exists() or all(entry.name == "runs" for entry in root.iterdir())
+    return root.is_dir() and all(entry.name == "runs" for entry in root.iterdir())
 
 
 def _mend(path: Path) -> None:

@@ -37,6 +37,10 @@ class Budget:
         by_time = seconds / self.seconds if self.seconds else 0.0
         return min(1.0, max(by_step, by_time))
 
+    def is_spent(self, step: int, seconds: float) -> bool:
+        """Whether nothing is left."""
+        return self.share(step, seconds) >= 1.0
+
     def seconds_left(self, step: int, seconds: float) -> float | None:
         """Estimate of the seconds left."""
         share = self.share(step, seconds)

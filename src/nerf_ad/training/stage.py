@@ -62,6 +62,12 @@ class StageState:
         self.finished = True
         self.clock.stop()
 
+    def reopen(self) -> None:
+        """Go on although the stage was finished: it was given more time or steps."""
+        if self.finished:
+            self.finished = False
+            self.clock = Clock(self.clock.seconds)
+
     def resume(self) -> bool:
         """Go on where the resume file stopped; False where there is none.
 

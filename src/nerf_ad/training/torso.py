@@ -72,6 +72,8 @@ def fit_torso(
     device = poses.device
     budget = Budget(num_steps=config.num_steps, seconds=seconds)
     codes = model.torso_code(poses, shots)
+    if not budget.is_spent(state.step, state.seconds):
+        state.reopen()
     try:
         while not state.finished:
             share = budget.share(state.step, state.seconds)
@@ -86,7 +88,7 @@ def fit_torso(
             colour_error = (seen * (whole - picture).square()).mean()
             alpha_error = (0.1 + 0.9 * seen).mul((rgba[:, 3:] - alpha).square()).mean()
             is_good = state.apply(colour_error + config.alpha_weight * alpha_error)
-            if share >= 1.0:
+            if budget.is_spent(state.step, state.seconds):
                 state.finish()
             if not is_good:
                 yield state.skipped()

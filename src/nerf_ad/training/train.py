@@ -369,6 +369,6 @@ def speech_windows(
 
 
 def _fingerprint(dataset: Dataset, config: TrainConfig, size: int) -> str:
-    steps = {name: step.inputs for name, step in dataset.manifest.steps.items()}
+    steps = dataset.inputs_for_training()
     facts = [dataset.manifest.source.sha256, steps, config.model_dump(mode="json"), size]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

@@ -4,6 +4,8 @@ AUDIO ?=
 SIZE ?= 256
 MINUTES ?= 10
 OUT ?= demo
+# Without weights the tests that need them are skipped.
+TEST_WEIGHTS = face-landmarker face-parser speech-encoder head-mesh face-units head-shapes head-masks hibari
 
 .PHONY: help demo test check clean
 
@@ -20,14 +22,14 @@ demo:
 	@scripts/demo "$(VIDEO)" "$(AUDIO)" "$(SIZE)" "$(MINUTES)" "$(OUT)"
 
 test:
-	@scripts/setup face,dev
+	@scripts/setup face,synthetic,dev
 	@echo "== fetching third-party weights for the tests that use them"
-	@.venv/bin/nerf-ad weights fetch --yes || echo "no weights: the tests that need them are skipped"
+	@.venv/bin/nerf-ad weights fetch --yes $(TEST_WEIGHTS) || echo "no weights: the tests that need them are skipped"
 	@echo "== running the tests"
 	@OMP_NUM_THREADS=1 .venv/bin/python -m pytest -q -n auto
 
 check:
-	@scripts/setup face,dev
+	@scripts/setup face,synthetic,dev
 	@scripts/check
 
 clean:

@@ -54,10 +54,11 @@ def _wall(x: _Grid, y: _Grid, wall: Float[np.ndarray, "3"], rng: np.random.Gener
     picture = _over(
         picture, np.array([0.93, 0.92, 0.88]), _box(x, y, left + 0.014, 0.114, left + 0.216, 0.406)
     )
-    for _ in range(5):
-        centre, colour = rng.uniform([left + 0.06, 0.17], [left + 0.17, 0.35]), rng.uniform(0.2, 0.8, 3)
-        spot = smoothstep(0.045, 0.03, np.hypot(x - centre[0], 1.3 * (y - centre[1])))
-        picture = _over(picture, colour, 0.8 * spot)
+    # A landscape in flat tones: round shapes in a frame pass for a face.
+    inside = _box(x, y, left + 0.030, 0.132, left + 0.200, 0.388)
+    for height, slope in zip((0.0, 0.235, 0.275, 0.325), rng.uniform(-0.25, 0.25, 4), strict=True):
+        colour = wall * rng.uniform(0.35, 1.15) + rng.uniform(-0.08, 0.08, 3)
+        picture = _over(picture, colour, inside * (y > height + slope * (x - left - 0.115)))
     for _ in range(26):
         root, angle, length = np.array([0.12, 0.80]), rng.uniform(-2.6, -0.6), rng.uniform(0.12, 0.34)
         along = (x - root[0]) * np.cos(angle) + (y - root[1]) * np.sin(angle)

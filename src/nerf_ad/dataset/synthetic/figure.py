@@ -14,7 +14,7 @@ from nerf_ad.dataset.synthetic.light import sky_visibility
 from nerf_ad.dataset.synthetic.noise import smoothstep
 from nerf_ad.dataset.synthetic.surface import SIDE, at_vertices, load_mask, texture_corners
 
-CURTAIN_ROWS = 512
+CURTAIN_ROWS = 384
 """Rows that hanging hair adds at the bottom of the texture."""
 _SEAL = 0.035
 """Weight of mouthClose at rest: the base mesh leaves a slit at the corners of the mouth."""

@@ -101,7 +101,8 @@ def sky_visibility(
         vertices: metres.
         normals: unit vectors.
         quads: the surface.
-        num_directions: spread evenly over the sphere (a Fibonacci spiral).
+        num_directions: spread evenly over the sphere (a Fibonacci spiral); those from behind, which light
+            nothing that the camera sees, are left out.
         side: texels across each shadow map.
     """
     index = np.arange(num_directions) + 0.5
@@ -110,7 +111,8 @@ def sky_visibility(
     ring = np.sqrt(1.0 - height**2)
     triangles = split_quads(quads)
     total, seen = np.zeros(len(vertices)), np.zeros(len(vertices))
-    for direction in np.stack([ring * np.cos(turn), height, ring * np.sin(turn)], axis=-1):
+    directions = np.stack([ring * np.cos(turn), height, ring * np.sin(turn)], axis=-1)
+    for direction in directions[directions[:, 2] > -0.4]:
         cosine = np.maximum(normals @ direction, 0.0)
         right = np.cross([0.0, 1.0, 0.1], direction)
         right /= np.linalg.norm(right)

@@ -53,7 +53,8 @@ def paint_texture(identity: Identity) -> Texture:
     parts[surface.row, surface.column, 0] = part
     spread(colour, surface.row, surface.column)
     spread(parts, surface.row, surface.column)
-    colour[SIDE:] = _to_bytes(_curtain(identity)).reshape(CURTAIN_ROWS, SIDE, 4)
+    if identity.hair_style in {"bun", "bob", "long"}:
+        colour[SIDE:] = _to_bytes(_curtain(identity)).reshape(CURTAIN_ROWS, SIDE, 4)
     return Texture(colour, parts[..., 0])
 
 

@@ -4,7 +4,7 @@ A folder beside the video; ``truth.json`` comes last, so that a truth is whole o
 give the same bytes.
 
     truth.json            format, who, what was said, sentences, phonemes with times, size, fps
-    tracking.npz          camera_to_world (frames 4 4); intrinsics (4); torso (frames 4 4), from where it rests
+    tracking.npz          camera_to_world, torso (frames 4 4): from where they rest; intrinsics (4)
     expression.npz        units (frames 52) in [0, 1], names
     action_units.npz      intensity (frames units) in [0, 1], presence, names
     landmarks.npz         points (frames 478 3) pixels, ibug (frames 68 2) pixels, lip_gap (frames) metres

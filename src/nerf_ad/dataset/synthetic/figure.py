@@ -48,8 +48,6 @@ class Figure(NamedTuple):
     places: Float32[np.ndarray, "vertices 3"]
     """Canonical places; for eyes the direction from the eyeball's centre, the pupil at +z; for lashes how far
     along the lid and how far out, in [0, 1]."""
-    eye_centres: Float32[np.ndarray, "2 3"]
-    """Of the left and right eyeball at rest."""
 
     def posed(
         self,
@@ -98,7 +96,7 @@ def build_figure(identity: Identity, mesh: HeadMesh) -> Figure:
     scalp = body[(hair_height(places[body]) > 0.0) | (ears[body] > 0.5)]
     curtain = hang_curtain(identity, dressed[scalp]) or tie_bun(identity, dressed[scalp])
     material = _MATERIALS[mesh.group]
-    local, centres = _eyes(mesh, dressed, places)
+    local = _eyes(mesh, dressed, places)
     parts = [(dressed, mesh.quads, texture_corners(mesh), material, _follows(places), local)]
     if curtain is not None:
         parts += _curtain_parts(curtain, num_vertices=len(dressed), width=SIDE)
@@ -120,7 +118,6 @@ def build_figure(identity: Identity, mesh: HeadMesh) -> Figure:
         follows=follows.astype(np.float32),
         visibility=visibility,
         places=local.astype(np.float32),
-        eye_centres=centres,
     )
 
 
@@ -181,10 +178,9 @@ def _curtain_parts(curtain: Curtain, *, num_vertices: int, width: int) -> list[_
 
 def _eyes(
     mesh: HeadMesh, rest: Float[np.ndarray, "vertices 3"], places: Float32[np.ndarray, "vertices 3"]
-) -> tuple[Float32[np.ndarray, "vertices 3"], Float32[np.ndarray, "2 3"]]:
-    """``Figure.places`` of the mesh, and the eyes' centres."""
+) -> Float32[np.ndarray, "vertices 3"]:
+    """``Figure.places`` of the mesh."""
     local = places.copy()
-    centres = []
     for side in "lr":
         chosen = mesh.vertices_of(f"{side}-eye")
         ball = rest[chosen]
@@ -193,11 +189,10 @@ def _eyes(
         middle[2] = ball[:, 2].min() + radius  # the cornea bulges, the back does not
         away = ball - middle
         local[chosen] = away / np.linalg.norm(away, axis=1, keepdims=True)
-        centres.append(middle)
         for name in (f"{side}-eyelashes-1", f"{side}-eyelashes-2"):
             lashes = mesh.vertices_of(name)
             out = np.linalg.norm(rest[lashes] - middle, axis=1)
             local[lashes] = 0.0
             local[lashes, 0] = (rest[lashes, 0] - rest[lashes, 0].min()) / np.ptp(rest[lashes, 0])
             local[lashes, 1] = (out - out.min()) / np.ptp(out)
-    return local, np.array(centres, np.float32)
+    return local

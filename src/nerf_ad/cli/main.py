@@ -58,6 +58,9 @@ def run() -> None:
     """Entry point of the installed command. Libraries' warnings are for developers (``python -W`` shows)."""
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
+    # Before torch is imported: threads that wait give their core away. With other work on the machine, those
+    # that spin instead made two cores slower than one (docs/decisions/0010).
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     sys.exit(main(sys.argv[1:]))
 
 

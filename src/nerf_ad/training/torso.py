@@ -31,6 +31,8 @@ class TorsoTrainingConfig(Config):
     """Adam's rate for flows and their mixture."""
     alpha_weight: float = Field(default=0.2, ge=0)
     """Weight of the squared error of the torso's alpha."""
+    bend_weight: float = Field(default=3.0, ge=0)
+    """Weight of the flows' bending: squared second differences between control points (docs/decisions/0011)."""
     average_decay: float = Field(default=0.99, ge=0, lt=1)
     """Moving average of the parameters."""
 
@@ -87,7 +89,8 @@ def fit_torso(
             whole = rgba[:, :3] + (1 - rgba[:, 3:]) * model.background(shots[frames])
             colour_error = (seen * (whole - picture).square()).mean()
             alpha_error = (0.1 + 0.9 * seen).mul((rgba[:, 3:] - alpha).square()).mean()
-            is_good = state.apply(colour_error + config.alpha_weight * alpha_error)
+            loss = colour_error + config.alpha_weight * alpha_error
+            is_good = state.apply(loss + config.bend_weight * bending(model.torso.flows))
             if budget.is_spent(state.step, state.seconds):
                 state.finish()
             if not is_good:
@@ -107,6 +110,16 @@ def fit_torso(
     finally:
         state.save()
     state.average.swap(model.torso)
+
+
+def bending(flows: Float[Tensor, "modes 2 rows columns"]) -> Float[Tensor, ""]:
+    """Mean squared second difference of flows across their control points; 0 for shifts, turns and scalings.
+
+    A head that turns far asks a short training for more than it can learn; without this the torso ripples.
+    """
+    across = flows[..., 2:] - 2 * flows[..., 1:-1] + flows[..., :-2]
+    down = flows[..., 2:, :] - 2 * flows[..., 1:-1, :] + flows[..., :-2, :]
+    return across.square().mean() + down.square().mean()
 
 
 def torso_parameters(model: TalkingHead, config: TorsoTrainingConfig) -> list[dict[str, object]]:

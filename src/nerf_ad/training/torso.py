@@ -32,7 +32,7 @@ class TorsoTrainingConfig(Config):
     alpha_weight: float = Field(default=0.2, ge=0)
     """Weight of the squared error of the torso's alpha."""
     bend_weight: float = Field(default=3.0, ge=0)
-    """Weight of the flows' bending: squared second differences between control points (docs/decisions/0011)."""
+    """Weight of the flows' bending: squared second differences of control points (decision 0011)."""
     average_decay: float = Field(default=0.99, ge=0, lt=1)
     """Moving average of the parameters."""
 

@@ -20,7 +20,7 @@ from nerf_ad.dataset.expression import ExpressionBasis
 from nerf_ad.geometry.rotations import are_rigid
 from nerf_ad.media.images import read_image, write_image
 from nerf_ad.models.speech_code import SpeechCode
-from nerf_ad.models.talking_head import TalkingHead
+from nerf_ad.models.talking_head import TalkingHead, plate_numbers
 
 HINT = "copy the avatar again, or train it again"
 
@@ -143,8 +143,7 @@ def _read_backgrounds(root: Path, manifest: AvatarManifest) -> tuple[torch.Tenso
         if plate.shape[:2] != (manifest.size, manifest.size):
             raise FormatError(f"{root / name} is not {manifest.size} pixels wide and high")
         plates.append(torch.from_numpy(plate).permute(2, 0, 1).float() / 255)
-    of_shot = [1 + own.index(shot) if shot in own else 0 for shot in range(manifest.head.num_shots)]
-    return torch.stack(plates), of_shot
+    return torch.stack(plates), plate_numbers(own, manifest.head.num_shots)
 
 
 def _write_backgrounds(root: Path, head: TalkingHead) -> None:

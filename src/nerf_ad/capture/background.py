@@ -58,11 +58,16 @@ class Plate(NamedTuple):
 def sample_frames(num_frames: int, size: int, config: BackgroundConfig) -> list[int]:
     """Which frames the plate looks at: every n-th, thinned evenly if they are too many or too large."""
     frames = list(range(0, num_frames, config.every))
-    most = max(round(config.max_samples * min(1.0, (512 / size) ** 2)), 1)
+    most = _fewer(config.max_samples, size)
     if len(frames) <= most:
         return frames
     chosen = np.linspace(0, len(frames) - 1, most).round().astype(int)
     return [frames[index] for index in chosen]
+
+
+def _fewer(samples: int, size: int) -> int:
+    """How many frames of a size take the memory of ``samples`` frames of 512x512; no more of smaller ones."""
+    return max(round(samples * min(1.0, (512 / size) ** 2)), 1)
 
 
 def plan_shots(
@@ -77,7 +82,7 @@ def plan_shots(
         return {}
     spans = list(pairwise((*shots, num_frames)))
     longest = sorted(range(len(spans)), key=lambda shot: spans[shot][0] - spans[shot][1])[: config.max_shots]
-    most = max(round(config.shot_samples * min(1.0, (512 / size) ** 2)), 1)
+    most = _fewer(config.shot_samples, size)
     return {
         shot: np.unique(np.linspace(first, last - 1, min(most, last - first)).round().astype(int)).tolist()
         for shot, (first, last) in ((shot, spans[shot]) for shot in sorted(longest))

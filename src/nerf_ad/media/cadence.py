@@ -82,7 +82,9 @@ def cadence_of(differences: Float[np.ndarray, "changes"]) -> Cadence | None:
     """
     if len(differences) < 3 * MAX_PERIOD:
         return None
-    windows = np.lib.stride_tricks.sliding_window_view(np.pad(differences, MAX_PERIOD // 2, "reflect"), 13)
+    reach = MAX_PERIOD // 2
+    around = np.pad(differences, reach, "reflect")
+    windows = np.lib.stride_tricks.sliding_window_view(around, 2 * reach + 1)
     usual = np.quantile(windows, 0.75, axis=1)  # half of them may be copies
     moves = usual > 1e-3
     is_copy = (differences < COPY * usual) & moves

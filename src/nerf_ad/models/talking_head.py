@@ -55,6 +55,11 @@ class Condition(NamedTuple):
     """Which of the clip's shots the torso stands as in; the first where absent."""
 
 
+def plate_numbers(own: Sequence[int], num_shots: int) -> list[int]:
+    """Which plate each shot stands before: 0, the common one, or that of its place in ``own``, from 1."""
+    return [1 + own.index(shot) if shot in own else 0 for shot in range(num_shots)]
+
+
 class HeadRays(NamedTuple):
     """What the head's field answers for a bundle of rays."""
 

@@ -42,7 +42,7 @@ from nerf_ad.dataset.pixels import (
 )
 from nerf_ad.dataset.sampler import RaySampler
 from nerf_ad.models.speech_code import SpeechCode, SpeechCodeConfig
-from nerf_ad.models.talking_head import Condition, TalkingHead, TalkingHeadConfig
+from nerf_ad.models.talking_head import Condition, TalkingHead, TalkingHeadConfig, plate_numbers
 from nerf_ad.speech.encoder import MelConfig, SpeechConfig, WhisperConfig
 from nerf_ad.speech.windows import window_steps
 from nerf_ad.training.head import HeadModule, HeadTrainingConfig, fit_head, head_parameters, tighten_grid
@@ -284,7 +284,6 @@ def prepare(dataset: Dataset, config: TrainConfig, size: int) -> Prepared:
     num_shots = sum(shot < split.train.stop for shot in dataset.manifest.shots)
     own = [shot for shot in range(num_shots) if dataset.layout.shot_background(shot).is_file()]
     plates = [dataset.background(), *(dataset.background(shot) for shot in own)]
-    background_of = [1 + own.index(shot) if shot in own else 0 for shot in range(num_shots)]
     return Prepared(
         tracking._replace(intrinsics=tracking.intrinsics * scale),
         landmarks,
@@ -292,7 +291,7 @@ def prepare(dataset: Dataset, config: TrainConfig, size: int) -> Prepared:
         encode_expression(landmarks, basis),
         PixelCache(pixels_folder(dataset, size), num_frames=dataset.num_frames, size=size),
         np.stack([fit_picture(plate, size).astype(np.float32) / 255 for plate in plates]),
-        background_of,
+        plate_numbers(own, num_shots),
         split.train,
     )
 

@@ -2,15 +2,19 @@
 VIDEO ?=
 AUDIO ?=
 SIZE ?= 256
-MINUTES ?= 10
-OUT ?= demo
+MINUTES ?=
+OUT ?=
+QUICK ?=
 # Without weights the tests that need them are skipped.
 TEST_WEIGHTS = face-landmarker face-parser speech-encoder head-mesh face-units head-shapes head-masks hibari
 
 .PHONY: help demo test check clean
 
 help:
-	@echo "make demo VIDEO=person.mp4 AUDIO=speech.wav [SIZE=256] [MINUTES=10] [OUT=demo]"
+	@echo "make demo        make an avatar of a synthetic person, in under 20 minutes; look at demo/index.html"
+	@echo "make demo QUICK=1"
+	@echo "                 the same small and coarse, in 5 minutes, in demo-quick/"
+	@echo "make demo VIDEO=person.mp4 AUDIO=speech.wav [SIZE=256] [MINUTES=10] [OUT=footage]"
 	@echo "                 make an avatar of the person in the video and let it speak the sound"
 	@echo "make test        run the tests"
 	@echo "make check       format, lint, types, imports and tests, as before a commit"
@@ -19,7 +23,12 @@ help:
 	@echo "PYTHON=/path/to/python3 chooses another Python (3.11 to 3.14)."
 
 demo:
-	@scripts/demo "$(VIDEO)" "$(AUDIO)" "$(SIZE)" "$(MINUTES)" "$(OUT)"
+ifeq ($(VIDEO)$(AUDIO),)
+	@scripts/setup face,synthetic
+	@.venv/bin/nerf-ad demo "$(or $(OUT),demo$(if $(QUICK),-quick))" --yes $(if $(QUICK),--quick) $(if $(MINUTES),--minutes "$(MINUTES)")
+else
+	@scripts/footage "$(VIDEO)" "$(AUDIO)" "$(SIZE)" "$(or $(MINUTES),10)" "$(or $(OUT),footage)"
+endif
 
 test:
 	@scripts/setup face,synthetic,dev

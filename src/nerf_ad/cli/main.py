@@ -43,6 +43,7 @@ VERBS = {
     "render": Verb("AVATAR AUDIO VIDEO", "let an avatar speak new audio", "nerf_ad.cli.render"),
     "evaluate": Verb("AVATAR DATASET", "compare an avatar with held-out frames", "nerf_ad.cli.evaluate"),
     "synthesize": Verb("VIDEO", "film a synthetic person, with the truth about it", "nerf_ad.cli.synthesize"),
+    "demo": Verb("FOLDER", "a synthetic person becomes an avatar, with a page to look at", "nerf_ad.cli.demo"),
     "weights": Verb(
         "[list|fetch]",
         "third-party weights: what, whose, where, how big",

@@ -33,15 +33,14 @@ def synthesize(
         yes: Fetch missing third-party weights without asking.
     """
     from nerf_ad.cli.capture import fetch_missing
-    from nerf_ad.dataset.synthetic.film import FilmConfig, film_events
+    from nerf_ad.dataset.synthetic.film import FilmConfig, film_events, film_weights
 
     spoken = {"kind": voice}
     config = FilmConfig.from_mapping(
         {"seconds": seconds, "seed": seed, "identity": identity, "size": size, "voice": spoken},
         source="the command line",
     )
-    mesh = ("head-mesh", "face-units", "head-shapes", "head-masks")
-    fetch_missing((*mesh, "hibari") if voice == "hibari" else mesh, yes=yes)
+    fetch_missing(film_weights(config), yes=yes)
     with ProgressPrinter() as on_event:
         for event in film_events(video, config, text=text, truth=truth):
             on_event(event)

@@ -9,6 +9,8 @@ body { font: 15px/1.5 system-ui, sans-serif; color: #2b2d31; background: #fafaf8
        max-width: 72rem; padding: 0 1rem; }
 h1 { font-size: 1.5rem; margin-bottom: 0.2rem; } h2 { font-size: 1.1rem; margin-top: 2.2rem; }
 p.lead { color: #6a6d73; margin-top: 0; } img { max-width: 100%; display: block; }
+video { max-width: 100%; background: #000; border-radius: 6px; } figure { margin: 0.6rem 0; }
+figcaption { color: #6a6d73; font-size: 0.85rem; }
 table { border-collapse: collapse; font-size: 0.9rem; } td, th { padding: 0.25rem 1.2rem 0.25rem 0;
        text-align: left; border-bottom: 1px solid #e4e4e0; vertical-align: top; }
 td.number { text-align: right; font-variant-numeric: tabular-nums; }
@@ -42,13 +44,15 @@ class Table(NamedTuple):
 
 
 class Section(NamedTuple):
-    """A heading with pictures and a table."""
+    """A heading with videos, pictures and a table."""
 
     title: str
     text: str = ""
     pictures: Sequence[tuple[str, str]] = ()
     """File beside the page, and what it shows."""
     table: Table | None = None
+    videos: Sequence[tuple[str, str]] = ()
+    """File beside the page, and what it shows."""
 
 
 def page(title: str, lead: str, figures: Sequence[Figure], sections: Sequence[Section]) -> str:
@@ -74,8 +78,13 @@ def _section(section: Section) -> str:
         f'<p><a href="{escape(name)}"><img src="{escape(name)}" alt="{escape(shows)}"></a></p>'
         for name, shows in section.pictures
     )
+    videos = "".join(
+        f'<figure><video src="{escape(name)}" controls loop preload="metadata"></video>'
+        f"<figcaption>{escape(shows)}</figcaption></figure>"
+        for name, shows in section.videos
+    )
     table = _table(section.table) if section.table is not None else ""
-    return f"\n<h2>{escape(section.title)}</h2>{text}{pictures}{table}"
+    return f"\n<h2>{escape(section.title)}</h2>{text}{videos}{pictures}{table}"
 
 
 def _table(table: Table) -> str:

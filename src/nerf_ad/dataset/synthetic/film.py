@@ -54,6 +54,12 @@ class FilmConfig(Config):
     """Who lends the voice."""
 
 
+def film_weights(config: FilmConfig) -> tuple[str, ...]:
+    """Names of the third-party weights that such a film needs."""
+    mesh = ("head-mesh", "face-units", "head-shapes", "head-masks")
+    return (*mesh, "hibari") if isinstance(config.voice, HibariConfig) else mesh
+
+
 def film_events(
     video: Path, config: FilmConfig, *, text: Path | None = None, truth: Path | None = None
 ) -> Generator[Event, None, None]:

@@ -17,7 +17,7 @@ from nerf_ad.demo.studio import demo_events, demo_weights
 from nerf_ad.media.audio import read_audio
 from nerf_ad.media.video import probe
 
-SMALL = DemoConfig(seconds=8.0, size=64, minutes=0.15, num_sentences=1, shift_step=10)
+SMALL = DemoConfig(seconds=8.0, size=64, minutes=0.15, least_steps=0, num_sentences=1, shift_step=10)
 
 
 @pytest.fixture(scope="module")

@@ -20,6 +20,8 @@ class DemoConfig(Config):
     """Width and height of the avatar's pictures; the film's are twice as large."""
     minutes: float = Field(default=6.0, gt=0, le=24 * 60)
     """Time for training."""
+    least_steps: int = Field(default=1200, ge=0, le=60_000)
+    """Steps of the head that are made even where the time is too short for them: on a busy machine."""
     num_sentences: int = Field(default=3, ge=1, le=5)
     """How many of the held-out sentences are spoken."""
     shift_step: int = Field(default=1, ge=1, le=10)
@@ -30,5 +32,5 @@ class DemoConfig(Config):
 
 FULL: Final = DemoConfig()
 """Under twenty minutes on two cores."""
-QUICK: Final = DemoConfig(seconds=14.0, size=128, minutes=0.9, num_sentences=1, shift_step=5)
+QUICK: Final = DemoConfig(seconds=14.0, size=128, minutes=0.9, least_steps=250, num_sentences=1, shift_step=5)
 """Under five minutes on two cores: enough to see that everything works, not how good it can get."""

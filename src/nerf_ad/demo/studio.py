@@ -165,7 +165,9 @@ def _chapters(places: Places, config: DemoConfig, device: torch.device) -> list[
 
 def _train(places: Places, config: DemoConfig, device: torch.device) -> Iterable[Event]:
     dataset = Dataset.open(places.dataset)
-    return train_events(dataset, places.avatar, FAST, minutes=config.minutes, device=device)
+    head = FAST.head.model_copy(update={"least_steps": config.least_steps})
+    training = FAST.model_copy(update={"head": head})
+    return train_events(dataset, places.avatar, training, minutes=config.minutes, device=device)
 
 
 def _film_sentence(places: Places, config: DemoConfig) -> Iterator[Event]:

@@ -21,6 +21,8 @@ class HeadTrainingConfig(Config):
 
     num_steps: int = Field(default=60_000, ge=1)
     """Optimiser steps; a time budget usually ends it earlier."""
+    least_steps: int = Field(default=0, ge=0)
+    """Steps that are made in any case, however little time the budget gives (ours)."""
     rays: RaySamplingConfig = RaySamplingConfig()
     """How rays are drawn."""
     plane_rate: float = Field(default=2e-2, gt=0)
@@ -119,7 +121,7 @@ def fit_head(
         conditions: measured mouth codes and eye states of all frames.
         seconds: time budget of the stage.
     """
-    budget = Budget(num_steps=config.num_steps, seconds=seconds)
+    budget = Budget(num_steps=config.num_steps, seconds=seconds, least_steps=config.least_steps)
     rates = (config.plane_rate, config.network_rate, config.pose_rate)
     smooth_error = 0.0
     if not budget.is_spent(state.step, state.seconds):

@@ -25,16 +25,23 @@ class Clock:
 
 
 class Budget:
-    """How far a stage has come: by steps, or by seconds, whichever is further."""
+    """How far a stage has come: by steps, or by seconds, whichever is further.
 
-    def __init__(self, *, num_steps: int, seconds: float | None) -> None:
+    Seconds end nothing before ``least_steps``: on a busy machine a stage takes longer instead of ending with
+    nothing learnt.
+    """
+
+    def __init__(self, *, num_steps: int, seconds: float | None, least_steps: int = 0) -> None:
         self.num_steps = num_steps
         self.seconds = seconds
+        self.least_steps = min(least_steps, num_steps)
 
     def share(self, step: int, seconds: float) -> float:
         """Part of the budget that is spent, in [0, 1]."""
         by_step = step / self.num_steps
         by_time = seconds / self.seconds if self.seconds else 0.0
+        if self.least_steps:
+            by_time = min(by_time, step / self.least_steps)
         return min(1.0, max(by_step, by_time))
 
     def is_spent(self, step: int, seconds: float) -> bool:

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -163,13 +162,9 @@ def test_termination_is_an_interrupt(tmp_path: Path) -> None:
     assert err == "interrupted; what was saved is kept\n"
 
 
-def test_overview_is_quick_and_does_not_import_torch() -> None:
+def test_overview_imports_nothing_that_is_slow_to_import() -> None:
     program = (
-        "import sys; from nerf_ad.cli.main import main; main(['--help']); sys.exit('torch' in sys.modules)"
+        "import sys; from nerf_ad.cli.main import main; main(['--help']);"
+        "sys.exit(bool({'torch', 'numpy', 'scipy', 'av', 'mediapipe', 'matplotlib'} & set(sys.modules)))"
     )
-    times = []
-    for _ in range(3):
-        start = time.perf_counter()
-        subprocess.run([sys.executable, "-c", program], check=True, stdout=subprocess.DEVNULL)
-        times.append(time.perf_counter() - start)
-    assert min(times) < 1.0  # 0.15 s on an idle machine; the promise is 0.3, the rest is for busy ones
+    subprocess.run([sys.executable, "-c", program], check=True, stdout=subprocess.DEVNULL)

@@ -66,6 +66,30 @@ def test_background_between_hair_and_shoulder_stays() -> None:
     assert (clean_labels(labels)[42:48, 10:20] == Part.BACKGROUND).all()
 
 
+def test_a_chest_taken_for_background_is_torso() -> None:
+    labels = person()
+    labels[56:, 14:50] = Part.BACKGROUND  # closed in by torso and the bottom edge
+    np.testing.assert_array_equal(clean_labels(labels), person())
+    labels[56:, 14:] = Part.BACKGROUND  # open to the side: sure only below the head
+    cleaned = clean_labels(labels)
+    np.testing.assert_array_equal(cleaned[:, 18:46], person()[:, 18:46])
+    np.testing.assert_array_equal(cleaned[:, 46:], labels[:, 46:])
+
+
+def test_background_beside_an_arm_stays() -> None:
+    labels = person()
+    labels[54:, 48:52] = Part.BACKGROUND
+    np.testing.assert_array_equal(clean_labels(labels), labels)
+
+
+def test_background_between_neck_and_hair_that_leaves_the_picture_stays() -> None:
+    labels = person()[:45]
+    labels[42:, :] = Part.BACKGROUND
+    labels[10:, 18:22] = labels[10:, 42:46] = Part.HEAD
+    labels[40:, 26:38] = Part.NECK
+    np.testing.assert_array_equal(clean_labels(labels), labels)
+
+
 @pytest.mark.parametrize("part", list(Part))
 def test_one_part_alone_stays(part: Part) -> None:
     labels = np.full((16, 16), part, np.uint8)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from nerf_ad.face.head_shape import RIGID_POINTS
-from nerf_ad.face.photometric import PhotometricConfig, refine_poses
+from nerf_ad.face.photometric import Patches, PhotometricConfig, _maps, refine_poses
 from nerf_ad.face.tracking import TrackingResult
 from nerf_ad.geometry.camera import Intrinsics, invert_pose, pose_matrix, project
 from nerf_ad.geometry.rotations import matrix_from_axis_angle, matrix_from_euler
@@ -103,3 +103,22 @@ def test_pictures_that_say_nothing_change_nothing(clip: Clip) -> None:
     refined = refine_poses(noise, points, np.ones(FRAMES, np.float32), tracked, (0,), config)
     assert not refined.kept
     assert refined.tracking is tracked
+
+
+def test_a_face_too_small_to_tell_anything_is_left_to_its_landmarks(clip: Clip) -> None:
+    frames, points, tracked, _ = clip  # the face is some 90 pixels wide
+    config = PhotometricConfig(num_points=300, least_face_pixels=100)
+    refined = refine_poses(iter(frames), points, np.ones(FRAMES, np.float32), tracked, (0,), config)
+    assert not refined.kept
+    assert refined.tracking is tracked
+
+
+def test_as_much_shading_is_removed_from_a_narrow_face() -> None:
+    left = []
+    for width in (150, 75):
+        place = np.arange(2 * width) / width
+        grey = (128 + 60 * np.sin(3 * place) + np.zeros((2 * width, 1))).astype(np.uint8)
+        patches = Patches(grey[None], np.zeros((1, 2)), 1.0, float(width))
+        detail = _maps(patches, np.array([0]), PhotometricConfig())[0, 0]
+        left.append(detail[width // 2 : -width // 2, width // 2 : -width // 2].std())
+    assert left[1] == pytest.approx(left[0], rel=0.1)

@@ -1,6 +1,5 @@
 """Hostile and broken media: one sentence, one hint, quickly, nothing left behind (the small form of R4)."""
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -114,11 +113,13 @@ def test_bad_files_are_one_sentence(name: str, clip: Path, tmp_path: Path) -> No
 
 def test_giant_pictures_are_refused_before_they_are_decoded(tmp_path: Path) -> None:
     path = make_clip(tmp_path / "big.mp4", seconds=0.04, size=(4608, 64), sound=False)
-    begin = time.perf_counter()
+    data = path.read_bytes()
+    start = data.index(b"mdat") + 4
+    length = int.from_bytes(data[start - 8 : start - 4], "big") - 8
+    path.write_bytes(data[:start] + bytes(length) + data[start + length :])  # nothing is left to decode
     for read in (probe_isolated, lambda path: list(decode_isolated(path))):
         with pytest.raises(MediaError, match="4608x64"):
             read(path)
-    assert time.perf_counter() - begin < 10
 
 
 def test_a_file_cannot_name_another_file_or_the_network() -> None:

@@ -248,6 +248,8 @@ def test_minutes_that_are_none(minutes: str, person: Dataset, capsys: Said, tmp_
 
 
 def test_landmarks_that_are_none_leave_nothing_behind(person: Dataset, capsys: Said, tmp_path: Path) -> None:
+    from tests.talker import WITHOUT_WEIGHTS
+
     from nerf_ad.capture.capture import capture
     from nerf_ad.core.errors import FormatError
     from nerf_ad.media.video import VideoWriter
@@ -257,5 +259,10 @@ def test_landmarks_that_are_none_leave_nothing_behind(person: Dataset, capsys: S
             writer.write(np.zeros((64, 64, 3), np.uint8))
     np.savez(tmp_path / "zero.npz", points=np.zeros((5, 478, 3), np.float32))
     with pytest.raises(FormatError, match="no faces"):
-        capture(tmp_path / "a.mp4", tmp_path / "b.dataset", landmarks=tmp_path / "zero.npz")
+        capture(
+            tmp_path / "a.mp4",
+            tmp_path / "b.dataset",
+            config=WITHOUT_WEIGHTS,
+            landmarks=tmp_path / "zero.npz",
+        )
     assert not (tmp_path / "b.dataset").exists()

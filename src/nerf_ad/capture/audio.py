@@ -164,7 +164,7 @@ def av_offset(mouth_opening: Float[np.ndarray, "frames"], waveform: Waveform, fp
     Args:
         mouth_opening: lip gap of every frame in any unit; NaN where there is no face.
         waveform: the sound, beginning with frame 0.
-        fps: frames per second.
+        fps: frames per second; frame i shows the time i / fps.
     """
     known = np.isfinite(mouth_opening)
     if known.sum() < 2 * fps or not np.ptp(mouth_opening[known]):
@@ -173,8 +173,8 @@ def av_offset(mouth_opening: Float[np.ndarray, "frames"], waveform: Waveform, fp
     opening = _without_trend(np.interp(frames, frames[known], mouth_opening[known]), fps)
     energy = vowel_energy(waveform)
     lags = np.arange(-round(_FAR_SECONDS[1] / _HOP_SECONDS), round(_FAR_SECONDS[1] / _HOP_SECONDS) + 1)
-    times = (frames + 0.5) / fps
-    centres = (np.arange(len(energy)) + 0.5) * _HOP_SECONDS
+    times = frames / fps
+    centres = np.arange(len(energy)) * _HOP_SECONDS
     scores = np.array(
         [
             _correlation(
@@ -204,7 +204,7 @@ def av_offset(mouth_opening: Float[np.ndarray, "frames"], waveform: Waveform, fp
 
 
 def vowel_energy(waveform: Waveform) -> Float[np.ndarray, "steps"]:
-    """Fourth root of the energy between 500 and 1200 Hz every 10 ms, smoothed over 40 ms."""
+    """Fourth root of the energy between 500 and 1200 Hz around 0, 10, 20 ... ms, smoothed over 40 ms."""
     samples, rate = waveform
     hop, window = round(_HOP_SECONDS * rate), round(_WINDOW_SECONDS * rate)
     count = max(1, len(samples) // hop)

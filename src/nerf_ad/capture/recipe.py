@@ -138,7 +138,7 @@ class Recipe:
                 says("tracking", layout.tracking),
                 ("landmarks",),
                 settings=config.tracking,
-                version=2,
+                version=3,
             ),
             Step(
                 "action_units",
@@ -146,8 +146,9 @@ class Recipe:
                 (layout.action_units,),
                 ("tracking",),
                 settings=config.action_units,
+                version=2,
             ),
-            Step("offset", self.offset, says("offset"), ("landmarks", "audio")),
+            Step("offset", self.offset, says("offset"), ("landmarks", "audio"), version=2),
             Step(
                 "speech",
                 self.speech,
@@ -163,6 +164,7 @@ class Recipe:
                 (layout.parsing,),
                 ("landmarks",),
                 settings=config.parsing,
+                version=2,
                 extractor=self._parser_id(),
                 is_per_frame=True,
             ),

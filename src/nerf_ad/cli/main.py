@@ -42,8 +42,16 @@ VERBS = {
     "train": Verb("PRESET DATASET AVATAR", "fit an avatar to a dataset", "nerf_ad.cli.train"),
     "render": Verb("AVATAR AUDIO VIDEO", "let an avatar speak new audio", "nerf_ad.cli.render"),
     "evaluate": Verb("AVATAR DATASET", "compare an avatar with held-out frames", "nerf_ad.cli.evaluate"),
+    "benchmark": Verb(
+        "capture FOLDER",
+        "measure capture against the truth about synthetic people",
+        "nerf_ad.cli.benchmark",
+        {"capture": "benchmark_capture"},
+    ),
     "synthesize": Verb("VIDEO", "film a synthetic person, with the truth about it", "nerf_ad.cli.synthesize"),
-    "demo": Verb("FOLDER", "a synthetic person becomes an avatar, with a page to look at", "nerf_ad.cli.demo"),
+    "demo": Verb(
+        "FOLDER", "a synthetic person becomes an avatar, with a page to look at", "nerf_ad.cli.demo"
+    ),
     "weights": Verb(
         "[list|fetch]",
         "third-party weights: what, whose, where, how big",

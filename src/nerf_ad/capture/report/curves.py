@@ -64,13 +64,48 @@ def draw_correlation(
     return _png(figure)
 
 
-def _figure(rows: int, height: float, width: float = 9.5) -> tuple[Any, Any]:
+def draw_scatter(
+    clouds: Mapping[str, tuple[Float[np.ndarray, "points"], Float[np.ndarray, "points"]]],
+    *,
+    x_label: str,
+    y_label: str,
+) -> bytes:
+    """One panel for each named cloud of points in [0, 1], side by side, with the diagonal; a PNG file."""
+    figure, axes = _figure(1, 2.2, columns=len(clouds))
+    for index, (axis, (name, (x, y))) in enumerate(zip(axes, clouds.items(), strict=True)):
+        axis.plot([0, 1], [0, 1], color="#999999", linestyle=":", linewidth=0.9)
+        axis.scatter(x, y, s=3, color=COLOURS[index % len(COLOURS)], alpha=0.4, linewidths=0)
+        axis.set_title(name, fontsize=8)
+        axis.set_xlabel(x_label, fontsize=8)
+    axes[0].set_ylabel(y_label, fontsize=8)
+    return _png(figure)
+
+
+def draw_bars(
+    groups: Mapping[str, Mapping[str, float]], *, y_label: str, limits: tuple[float, float]
+) -> bytes:
+    """Groups of named bars on one axis that shows the values between ``limits``; a PNG file."""
+    figure, (axis,) = _figure(1, 2.6)
+    names = list(next(iter(groups.values())))
+    width = 0.8 / len(names)
+    for index, name in enumerate(names):
+        places = np.arange(len(groups)) + (index - (len(names) - 1) / 2) * width
+        heights = [values[name] for values in groups.values()]
+        axis.bar(places, heights, width, color=COLOURS[index % len(COLOURS)], label=name)
+    axis.set_xticks(np.arange(len(groups)), list(groups))
+    axis.set_ylim(*limits)
+    axis.set_ylabel(y_label, fontsize=8)
+    axis.legend(loc="lower right", fontsize=7, ncols=len(names))
+    return _png(figure)
+
+
+def _figure(rows: int, height: float, width: float = 9.5, columns: int = 1) -> tuple[Any, Any]:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height * rows + 0.4), dpi=110, layout="constrained", facecolor="#fafaf8")
     FigureCanvasAgg(figure)
-    axes = figure.subplots(rows, 1, sharex=True, squeeze=False)[:, 0]
+    axes = figure.subplots(rows, columns, sharex=True, squeeze=False).ravel()
     for axis in axes:
         axis.set_facecolor("#ffffff")
         axis.tick_params(labelsize=7)

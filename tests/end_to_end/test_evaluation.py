@@ -1,0 +1,74 @@
+"""``metrics.json`` of the tiny avatar against the same figures from their definitions."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from tests.talker import FPS, SIZE, Film, decibels, make_once, read_pictures, sound_lag
+
+from nerf_ad.avatar.avatar import Avatar
+from nerf_ad.core.files import read_json
+from nerf_ad.dataset.dataset import Dataset
+from nerf_ad.evaluation.held_out import drive_with_recording, evaluate_events
+from nerf_ad.media.audio import read_audio
+from nerf_ad.media.video import decode
+from nerf_ad.rendering.render import draw
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def evaluated(film: Film, avatar: Avatar, talker: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with what ``evaluate`` wrote."""
+    return make_once(
+        tmp_path_factory,
+        f"{film.kind}.evaluation",
+        lambda folder: list(evaluate_events(avatar, talker, out=folder)),
+    )
+
+
+def test_figures_are_those_of_the_pictures(evaluated: Path, avatar: Avatar, talker: Dataset) -> None:
+    told = read_json(evaluated / "metrics.json")
+    first, last = told["frames"]
+    assert (first, last) == (talker.num_frames * 10 // 11, talker.num_frames)
+    real = read_pictures(talker.layout.frames)[first:last]
+    head = read_pictures(talker.layout.parsing)[first:last] == 1
+    made = list(draw(avatar, drive_with_recording(avatar, talker)[0]))
+    whole = [decibels(ours, theirs) for ours, theirs in zip(made, real, strict=True)]
+    heads = [decibels(ours[at], theirs[at]) for ours, theirs, at in zip(made, real, head, strict=True)]
+    assert told["psnr"] == pytest.approx(np.mean(whole), abs=2e-3)
+    assert told["psnr_head"] == pytest.approx(np.mean(heads), abs=2e-3)
+    assert told["psnr_mouth"] < told["psnr"] + 3  # the mouth is the hardest part, and not left out
+
+
+def test_the_preview_shows_the_frames_that_were_measured(
+    evaluated: Path, film: Film, talker: Dataset
+) -> None:
+    told = read_json(evaluated / "metrics.json")
+    first, last = told["frames"]
+    shown = np.stack(list(decode(evaluated / "preview.mp4", FPS)))
+    filmed = np.stack(list(decode(film.video, FPS)))
+    assert len(shown) == last - first
+    scores = [decibels(shown[index], filmed[first + index]) for index in range(len(shown))]
+    assert np.mean(scores) == pytest.approx(told["psnr"], abs=1.5)  # compressed once more
+    sound, whole = read_audio(evaluated / "preview.mp4"), film.truth.sound
+    tail = whole._replace(samples=whole.samples[first * whole.rate // FPS :])
+    assert abs(sound_lag(sound, tail)) < 0.005
+
+
+def test_the_sheet_holds_the_recording_below_the_drawing(evaluated: Path, film: Film) -> None:
+    first, last = read_json(evaluated / "metrics.json")["frames"]
+    sheet = np.asarray(Image.open(evaluated / "held_out.png"))
+    assert sheet.shape == (2 * SIZE, 8 * SIZE, 3)
+    filmed = np.stack(list(decode(film.video, FPS)))
+    assert np.array_equal(sheet[SIZE:, :SIZE], filmed[first])
+    assert np.array_equal(sheet[SIZE:, -SIZE:], filmed[last - 1])
+
+
+def test_lips_are_measured_where_a_detector_is(evaluated: Path, film: Film) -> None:
+    told = read_json(evaluated / "metrics.json")
+    if film.kind == "figure":
+        assert told["frames_without_face"] <= 2
+        assert -1 <= told["lip_gap_correlation"] <= 1
+        assert told["mouth_lmd_mp_px"] < 0.04 * SIZE

@@ -3,8 +3,10 @@ import pytest
 
 from nerf_ad.face import landmarks as lm
 from nerf_ad.face.action_units import (
+    NETWORK_UNITS,
     SPEECH_UNITS,
     UNITS,
+    ActionUnitConfig,
     ActionUnitTrack,
     estimate_action_units,
     eye_openness,
@@ -55,7 +57,7 @@ def estimate(face: np.ndarray, **scores: np.ndarray) -> ActionUnitTrack:
     blendshapes = np.zeros((FRAMES, 52), np.float32)
     for name, values in scores.items():
         blendshapes[:, lm.BLENDSHAPE_NAMES.index(name)] = values
-    return estimate_action_units(points, blendshapes, poses)
+    return estimate_action_units(points, blendshapes, poses, ActionUnitConfig(network=False))
 
 
 def still() -> np.ndarray:
@@ -134,3 +136,21 @@ def test_mouth_opening_and_eyes() -> None:
     assert eye_openness(points) == pytest.approx(14 / 45)
     points[[*lm.RIGHT_EYE[1:8], *lm.RIGHT_EYE[9:], *lm.LEFT_EYE[1:8], *lm.LEFT_EYE[9:]], 1] = 0
     assert eye_openness(points) == pytest.approx(0)
+
+
+def test_the_network_reads_its_units_and_says_so() -> None:
+    face = still()
+    points, poses = see(face)
+    blendshapes = np.zeros((FRAMES, 52), np.float32)
+    blendshapes[:, lm.BLENDSHAPE_NAMES.index("eyeBlinkLeft")] = PULSE
+    with_it, without = (
+        estimate_action_units(points, blendshapes, poses, ActionUnitConfig(network=network))
+        for network in (True, False)
+    )
+    for index, unit in enumerate(UNITS):
+        is_networks = unit in NETWORK_UNITS
+        assert with_it.sources[index].startswith("network: nerf-ad action units") == is_networks
+        if not is_networks:
+            assert with_it.sources[index] == without.sources[index]
+            np.testing.assert_array_equal(with_it.intensity[:, index], without.intensity[:, index])
+    assert set(SPEECH_UNITS) <= set(NETWORK_UNITS)

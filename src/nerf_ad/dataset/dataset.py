@@ -117,11 +117,11 @@ class ActionUnits(NamedTuple):
     intensity: Float[np.ndarray, "frames units"]
     """In [0, 1], the person's neutral subtracted."""
     presence: Bool[np.ndarray, "frames units"]
-    """Intensity at or above the threshold."""
+    """Intensity at or above the threshold, or what the network says."""
     names: tuple[str, ...]
     """Such as ``AU25``."""
     sources: tuple[str, ...]
-    """Where each came from: a blendshape or a geometric quantity."""
+    """Where each came from: the network, blendshapes or a geometric quantity."""
 
     def channel(self, name: str) -> Float[np.ndarray, "frames"]:
         """Intensity of one action unit."""

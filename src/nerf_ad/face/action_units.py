@@ -1,9 +1,11 @@
-"""Facial action units over a clip, from blendshape scores, with geometry where a score is dead.
+"""Facial action units over a clip: from our own network, from blendshape scores, or from geometry.
 
-ARKit's blendshapes and FACS's action units name nearly the same movements, so most units are read off one
-blendshape (the mean of left and right). Some of MediaPipe's scores hardly ever leave 0; whether one is dead
-is decided on the clip itself, and the unit is then measured on the landmarks, with the head's rotation
-undone.
+The network (`action_unit_network`) reads the units in which it beat the other two on people it had not seen.
+
+ARKit's blendshapes and FACS's action units name nearly the same movements, so the rest, and everything where
+the network is not wanted, are read off one blendshape (the mean of left and right). Some of MediaPipe's
+scores hardly ever leave 0; whether one is dead is decided on the clip itself, and the unit is then measured
+on the landmarks, with the head's rotation undone.
 The values are monotone, not calibrated: they follow the movement, but 0.6 is not twice 0.3.
 """
 
@@ -14,6 +16,7 @@ from jaxtyping import Bool, Float
 
 from nerf_ad.core.config import Config
 from nerf_ad.face import landmarks as lm
+from nerf_ad.face.action_unit_network import load_network
 
 UNITS: dict[str, tuple[str, ...]] = {
     "AU1": ("browInnerUp",),
@@ -44,11 +47,19 @@ SPEECH_UNITS = ("AU10", "AU14", "AU20", "AU25", "AU26")
 """The units that NeRF-AD uses."""
 
 
+NETWORK_UNITS = tuple(unit for unit in UNITS if unit != "AU45")
+"""Units that the network reads: those whose correlation with the truth it raises by more than 0.02, as the
+median over six synthetic people whom it had not seen (docs/decisions/0012-action-unit-network.md). Blinks
+were right before."""
+
+
 class ActionUnitConfig(Config):
     """How action units are read."""
 
+    network: bool = True
+    """Read ``NETWORK_UNITS`` with our own network; without it, all from blendshapes and geometry."""
     presence: float = 0.2
-    """Intensity from which a unit counts as present."""
+    """Intensity from which a unit counts as present; the network has thresholds of its own."""
     dead: float = 0.06
     """A blendshape whose 99th percentile lies less than this above its 10th is dead."""
     smallest: float = 0.02
@@ -61,11 +72,11 @@ class ActionUnitTrack(NamedTuple):
     intensity: Float[np.ndarray, "frames units"]
     """In [0, 1], the person's neutral subtracted."""
     presence: Bool[np.ndarray, "frames units"]
-    """Intensity at or above the threshold."""
+    """Intensity at or above the threshold, or what the network says."""
     names: tuple[str, ...]
     """Such as ``AU25``."""
     sources: tuple[str, ...]
-    """Where each came from: blendshapes or a geometric quantity."""
+    """Where each came from: the network, blendshapes or a geometric quantity."""
 
 
 def estimate_action_units(
@@ -98,7 +109,15 @@ def estimate_action_units(
             columns.append(np.clip(mixed - low, 0, 1))
             sources.append("+".join(parts))
     intensity = np.stack(columns, axis=1).astype(np.float32)
-    return ActionUnitTrack(intensity, intensity >= config.presence, tuple(UNITS), tuple(sources))
+    presence = intensity >= config.presence
+    if config.network:
+        network = load_network()
+        read, is_there = network.read_clip(points)
+        for unit in NETWORK_UNITS:
+            column, index = list(UNITS).index(unit), network.names.index(unit)
+            intensity[:, column], presence[:, column] = read[:, index], is_there[:, index]
+            sources[column] = network.id
+    return ActionUnitTrack(intensity, presence, tuple(UNITS), tuple(sources))
 
 
 def frontal_face(

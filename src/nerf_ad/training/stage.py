@@ -128,11 +128,16 @@ class StageState:
         """Whether it is time to write the resume file again."""
         return time.monotonic() - self._saved_at > SAVE_EVERY_SECONDS
 
-    def apply(self, loss: torch.Tensor, *, largest_gradient: float = 1.0) -> bool:
+    def apply(self, loss: torch.Tensor, *, largest_gradient: float = 1.0, counts: bool = True) -> bool:
         """Back-propagate and step; a loss or gradient that is not finite is skipped (ecosystem.md R3).
 
         Three in a row roll back to the resume file with half the learning rate; after three roll-backs the
         stage stops.
+
+        Args:
+            loss: what to lower; parameters that it does not depend on stay as they are.
+            largest_gradient: norm to which the gradient is clipped.
+            counts: whether this is a step of the stage, or a further one of the optimiser within it.
 
         Returns:
             whether the step was taken; events refuse figures that are not finite, so say ``skipped`` instead.
@@ -145,7 +150,7 @@ class StageState:
         norm = nn.utils.clip_grad_norm_(
             [p for group in self.optimiser.param_groups for p in group["params"]], largest_gradient
         )
-        self.step += 1
+        self.step += counts
         if not bool(torch.isfinite(norm + loss.detach())):
             self._bad_in_a_row += 1
             if self._bad_in_a_row >= 3:

@@ -1,0 +1,1 @@
+"""NeRF-AD's three stages."""

@@ -27,8 +27,8 @@ class DemoConfig(Config):
     shift_step: int = Field(default=1, ge=1, le=10)
     """Frames between the shifts of the sound that are tried, from -10 to 10."""
     seed: int = Field(default=0, ge=0)
-    """Of the film that is learnt from; the held-out one has the next. With 0 the sentences keep the order in which
-    they were written to cover the sounds of the language."""
+    """Of the film that is learnt from; the held-out one has the next. With 0 the sentences keep the order
+    in which they were written to cover the sounds of the language."""
 
 
 FULL: Final = DemoConfig()

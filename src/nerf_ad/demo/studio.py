@@ -14,7 +14,6 @@ from typing import NamedTuple
 import torch
 
 from nerf_ad.avatar.avatar import Avatar
-from nerf_ad.avatar.fast import FastAvatar
 from nerf_ad.capture.capture import capture_events
 from nerf_ad.capture.recipe import CaptureConfig, required_weights
 from nerf_ad.core.device import choose_device
@@ -156,7 +155,7 @@ def _chapters(places: Places, config: DemoConfig, device: torch.device) -> list[
         ),
         Chapter(
             "compare",
-            lambda: exhibit(places, config, FastAvatar.load(places.avatar)),
+            lambda: exhibit(places, config, Avatar.load(places.avatar)),
             (places.page,),
             costs.compare,
             {"lips": 0.4, "shifts": 0.6},

@@ -5,6 +5,8 @@ SIZE ?= 256
 MINUTES ?=
 OUT ?=
 QUICK ?=
+# Read from the environment, so that no name is ever taken for a command.
+export VIDEO AUDIO SIZE MINUTES OUT QUICK
 # Without weights the tests that need them are skipped.
 TEST_WEIGHTS = face-landmarker face-parser speech-encoder head-mesh face-units head-shapes head-masks hibari
 
@@ -23,12 +25,7 @@ help:
 	@echo "PYTHON=/path/to/python3 chooses another Python (3.11 to 3.14)."
 
 demo:
-ifeq ($(VIDEO)$(AUDIO),)
-	@scripts/setup face,synthetic
-	@.venv/bin/nerf-ad demo "$(or $(OUT),demo$(if $(QUICK),-quick))" --yes $(if $(QUICK),--quick) $(if $(MINUTES),--minutes "$(MINUTES)")
-else
-	@scripts/footage "$(VIDEO)" "$(AUDIO)" "$(SIZE)" "$(or $(MINUTES),10)" "$(or $(OUT),footage)"
-endif
+	@scripts/demo
 
 test:
 	@scripts/setup face,synthetic,dev

@@ -9,7 +9,7 @@ import pytest
 if TYPE_CHECKING:
     from tests.talker import Film
 
-    from nerf_ad.avatar.avatar import Avatar
+    from nerf_ad.avatar.fast import FastAvatar
     from nerf_ad.dataset.dataset import Dataset
 
 
@@ -52,12 +52,12 @@ def talker(film: "Film", tmp_path_factory: pytest.TempPathFactory) -> "Dataset":
 
 
 @pytest.fixture(scope="session")
-def avatar(film: "Film", talker: "Dataset", tmp_path_factory: pytest.TempPathFactory) -> "Avatar":
+def avatar(film: "Film", talker: "Dataset", tmp_path_factory: pytest.TempPathFactory) -> "FastAvatar":
     """What the preset ``tiny`` makes of the captured film: some 20 seconds of a CPU."""
     import torch
     from tests.talker import make_once
 
-    from nerf_ad.avatar.avatar import Avatar
+    from nerf_ad.avatar.fast import FastAvatar
     from nerf_ad.presets import TINY
     from nerf_ad.training.train import train
 
@@ -65,7 +65,7 @@ def avatar(film: "Film", talker: "Dataset", tmp_path_factory: pytest.TempPathFac
     root = make_once(
         tmp_path_factory, f"{film.kind}.avatar", lambda folder: train(talker, folder, TINY, device=cpu)
     )
-    return Avatar.load(root, device=cpu)
+    return FastAvatar.load(root, device=cpu)
 
 
 @pytest.fixture

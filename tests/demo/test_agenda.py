@@ -53,6 +53,22 @@ def test_what_is_done_is_not_done_again(tmp_path: Path) -> None:
     ]
 
 
+def test_what_reads_something_new_is_done_again(tmp_path: Path) -> None:
+    """Even if the run stops in between: what is old is gone before anything new is made."""
+    clock = Clock()
+    chapters = [make(name, tmp_path, clock, seconds=10, takes=10) for name in ("a", "b", "c")]
+    chapters[2] = chapters[2]._replace(after=("a",))
+    for name in ("b", "c"):
+        (tmp_path / name).touch()
+    events = run_chapters(chapters, title="all", clock=clock)
+    next(events)
+    assert not (tmp_path / "c").exists()
+    assert [event.path for event in events if isinstance(event, Saved)] == [
+        str(tmp_path / "a"),
+        str(tmp_path / "c"),
+    ]
+
+
 def test_stages_carry_the_name_of_their_chapter(tmp_path: Path) -> None:
     clock = Clock()
     events = run_chapters([make("a", tmp_path, clock, seconds=1, takes=1)], title="all", clock=clock)

@@ -10,7 +10,7 @@ from tests.talker import FPS, SIZE, Film, best_lag, darkness, make_once, mouth_w
 from nerf_ad.avatar.avatar import Avatar
 from nerf_ad.media.audio import Waveform, read_audio
 from nerf_ad.media.video import decode, probe
-from nerf_ad.rendering.drive import Drive, drive_with_audio
+from nerf_ad.rendering.drive import drive_with_audio
 from nerf_ad.rendering.render import draw, render
 
 pytestmark = pytest.mark.slow
@@ -51,7 +51,7 @@ def test_in_silence_the_mouth_stays_shut(film: Film, spoken: Path, avatar: Avata
     last = int(avatar.motion.train_frames[1])
     wide = np.argsort(film.truth.lip_gap[:last])[-3:]
     silence = drive_with_audio(avatar, Waveform(np.zeros(last * 16_000 // FPS, np.float32), 16_000))
-    chosen = Drive(*(part[wide] for part in silence))  # the same poses as in speech
+    chosen = silence.only(wide)  # the same poses as in speech
     windows = mouth_windows(film.truth)
     silent = darkness(np.stack(list(draw(avatar, chosen))), windows[wide])
     talking, filmed = (np.stack(list(decode(video, FPS)))[:last] for video in (spoken, film.video))

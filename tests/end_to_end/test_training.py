@@ -5,7 +5,7 @@ import pytest
 from jaxtyping import UInt8
 from tests.talker import FPS, Film, darkness, decibels, mouth_windows
 
-from nerf_ad.avatar.avatar import Avatar
+from nerf_ad.avatar.fast import FastAvatar
 from nerf_ad.dataset.dataset import Dataset
 from nerf_ad.dataset.expression import encode_expression, head_landmarks
 from nerf_ad.evaluation.held_out import drive_with_recording
@@ -25,7 +25,7 @@ def pictures(film: Film) -> Pictures:
 
 
 @pytest.fixture(scope="module")
-def tail(avatar: Avatar, talker: Dataset) -> Pictures:
+def tail(avatar: FastAvatar, talker: Dataset) -> Pictures:
     """The held-out frames as the avatar draws them, driven by their own sound."""
     return np.stack(list(draw(avatar, drive_with_recording(avatar, talker)[0])))
 
@@ -51,7 +51,7 @@ def test_the_head_is_more_than_its_background(film: Film, tail: Pictures, pictur
 
 
 def test_the_mouth_and_only_the_mouth_follows_its_code(
-    film: Film, avatar: Avatar, talker: Dataset, pictures: Pictures
+    film: Film, avatar: FastAvatar, talker: Dataset, pictures: Pictures
 ) -> None:
     """One pose, one pair of eyes; the codes of frames whose lips are farthest apart and closest in truth."""
     train = talker.split().train

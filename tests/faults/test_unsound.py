@@ -15,7 +15,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from nerf_ad.avatar.avatar import Avatar, Motion
-from nerf_ad.avatar.manifest import AvatarManifest
+from nerf_ad.avatar.fast import FastAvatar
+from nerf_ad.avatar.manifest import FastManifest
 from nerf_ad.cli.main import main
 from nerf_ad.core.files import write_text
 from nerf_ad.dataset.dataset import Dataset
@@ -46,7 +47,7 @@ def made(person: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
     tracking = person.tracking()
     points = head_landmarks(person.landmarks(), tracking)
     basis = fit_expression_basis(points, person.split().train, mouth_dim=TINY.model.mouth_dim)
-    manifest = AvatarManifest(
+    manifest = FastManifest(
         name="a",
         made_by="a test",
         preset="tiny",
@@ -67,7 +68,7 @@ def made(person: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     head = TalkingHead(TINY.model, size=SIZE)
     code = SpeechCode(TINY.speech_code, channels=80, out_dim=TINY.model.mouth_dim)
-    Avatar(manifest, head, code, basis, motion, root).save()
+    FastAvatar(manifest, head, code, basis, motion, root).save()
     Avatar.load(root)
     return root
 

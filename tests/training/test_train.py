@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from nerf_ad.avatar.avatar import Avatar
+from nerf_ad.avatar.fast import FastAvatar
 from nerf_ad.core.errors import BadInputError, FormatError, NerfAdError
 from nerf_ad.core.events import EVENT, Metric
 from nerf_ad.dataset.dataset import Dataset
@@ -67,8 +68,8 @@ def test_the_avatar_looks_like_the_person(trained: Avatar, person: Dataset) -> N
 def test_lips_follow_their_own_sound_better_than_another(trained: Avatar, person: Dataset) -> None:
     drive, frames = drive_with_recording(trained, person)
     truth = lip_gap(person.landmarks().points[frames.start : frames.stop, :, :2].astype(float))
-    scores = lagged_correlation(drive.mouth[:, 0].astype(float), truth, reach=3)
-    late = np.roll(drive.mouth[:, 0], 4).astype(float)
+    scores = lagged_correlation(drive.code[:, 0].astype(float), truth, reach=3)
+    late = np.roll(drive.code[:, 0], 4).astype(float)
     assert abs(scores[0]) > 0.5
     assert abs(scores[0]) > abs(lagged_correlation(late, truth, reach=0)[0])
 
@@ -105,7 +106,7 @@ def test_stopped_and_resumed_equals_never_stopped(person: Dataset, tmp_path: Pat
     for stop_after in (5, 6, 7, 8):
         run_until(person, tmp_path / "parts.avatar", stop_after=stop_after)
     run_until(person, tmp_path / "parts.avatar")
-    whole, parts = (Avatar.load(tmp_path / f"{name}.avatar") for name in ("whole", "parts"))
+    whole, parts = (FastAvatar.load(tmp_path / f"{name}.avatar") for name in ("whole", "parts"))
     for name, tensor in whole.head.state_dict().items():
         torch.testing.assert_close(parts.head.state_dict()[name], tensor, rtol=0, atol=0, msg=name)
     for name, tensor in whole.speech_code.state_dict().items():

@@ -23,7 +23,7 @@ def demo(
     Args:
         folder: the folder to fill.
         quick: small and coarse, in five minutes: to see that everything works.
-        identity: which of the synthetic people, from 0.
+        identity: which of the synthetic people, 0 to 5.
         minutes: time for training.
         device: auto, cpu or cuda.
         yes: Fetch missing third-party weights without asking.
@@ -31,7 +31,7 @@ def demo(
     from nerf_ad.cli.capture import fetch_missing
     from nerf_ad.core.device import choose_device
     from nerf_ad.demo.config import FULL, QUICK, DemoConfig
-    from nerf_ad.demo.studio import demo_events, demo_weights
+    from nerf_ad.demo.studio import demo_events, demo_weights, refuse_other
 
     chosen = {"identity": identity, "minutes": minutes}
     config = DemoConfig.from_mapping(
@@ -40,6 +40,7 @@ def demo(
         source="the command line",
     )
     where = choose_device(device)
+    refuse_other(folder, config)
     fetch_missing(demo_weights(), yes=yes)
     with ProgressPrinter() as on_event:
         for event in demo_events(folder, config, device=where):

@@ -21,11 +21,11 @@ def synthesize(
     """Film a synthetic person who speaks: video with sound at 25 fps, and on request the truth about it.
 
     Args:
-        video: the .mp4 to write.
+        video: the .mp4 to write; it must not be there yet.
         seconds: stop after the sentence that reaches this length.
         seed: of order, pauses, and everything the person does besides speaking; same seed, same film.
-        identity: which of the people, from 0.
-        size: width and height of the pictures in pixels.
+        identity: which of the people, 0 to 5.
+        size: width and height of the pictures in pixels, even, 64 to 1024.
         text: UTF-8 text with English sentences to speak instead of our own.
         truth: folder for the truth of every frame: pose, face units, action units, landmarks, parts, depth,
             phonemes.

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from nerf_ad.core.events import Event, Progress
+from nerf_ad.core.files import explained
 
 STEPS = 1000
 """Parts that the whole is counted in."""
@@ -25,6 +26,8 @@ class Chapter(NamedTuple):
     """How long it is expected to take, for the bar."""
     stages: Mapping[str, float] = MappingProxyType({})
     """Share of each stage in its time; a stage that is not named counts nothing."""
+    after: tuple[str, ...] = ()
+    """Chapters whose work it reads: where one of them is done anew, so is this."""
     is_timed: bool = False
     """Whether it takes as long as it is told, however fast the machine."""
 
@@ -37,10 +40,10 @@ class Chapter(NamedTuple):
 def run_chapters(
     chapters: Iterable[Chapter], *, title: str, clock: Callable[[], float] = time.monotonic
 ) -> Iterator[Event]:
-    """Run what is not done, in order.
+    """Run what is not done, and what reads it, in order.
 
     Args:
-        chapters: in the order of work; one that is done anew does not undo those after it.
+        chapters: in the order of work.
         title: of the bar over all of them.
         clock: seconds, for tests.
 
@@ -48,7 +51,13 @@ def run_chapters(
         the chapters' events with the chapter's name before the stage's, and after each progress that of the
         whole.
     """
-    todo = [chapter for chapter in chapters if not chapter.is_done]
+    todo: list[Chapter] = []
+    for chapter in chapters:
+        if not chapter.is_done:
+            todo.append(chapter)
+        elif {other.name for other in todo} & set(chapter.after):
+            remove_outputs(chapter)  # at once: whatever stops this run, what is old is not taken for new
+            todo.append(chapter)
     pace = _Pace(todo, clock)
     for number, chapter in enumerate(todo):
         fractions: dict[str, float] = {}
@@ -63,6 +72,13 @@ def run_chapters(
             yield pace.whole(title, number, min(share, 1.0))
         pace.finish(number)
     yield Progress(stage=title, done=STEPS, total=STEPS, note="done", seconds_left=0.0)
+
+
+def remove_outputs(chapter: Chapter) -> None:
+    """Forget that a chapter was done; what its ``run`` can go on with stays."""
+    for path in chapter.outputs:
+        with explained(path):
+            path.unlink(missing_ok=True)
 
 
 class _Pace:

@@ -10,13 +10,13 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from nerf_ad.avatar.avatar import Avatar
+from nerf_ad.avatar.fast import FastAvatar
 from nerf_ad.dataset.expression import MOUTH, decode_mouth
 from nerf_ad.face.action_units import mouth_opening
 from nerf_ad.face.landmarks import LOWER_LIP_INNER, UPPER_LIP_INNER, LandmarkDetector
 from nerf_ad.media.audio import Waveform
 from nerf_ad.metrics.landmarks import lagged_correlation
-from nerf_ad.rendering.drive import num_frames_of, open_encoder, speak
+from nerf_ad.rendering.drive import num_frames_of, open_encoder
 
 REACH = 10
 """Largest shift of the sound, frames."""
@@ -54,7 +54,7 @@ def without_gaps(values: Float[np.ndarray, "frames"]) -> Float[np.ndarray, "fram
 
 
 def follow_shifts(
-    avatar: Avatar, sound: Waveform, truth: Float[np.ndarray, "frames"], shifts: Sequence[int]
+    avatar: FastAvatar, sound: Waveform, truth: Float[np.ndarray, "frames"], shifts: Sequence[int]
 ) -> Iterator[Shift]:
     """Move the sound and find where the lips go.
 
@@ -69,7 +69,7 @@ def follow_shifts(
     for shift in shifts:
         moved = shifted(sound, shift / fps)
         num_frames = num_frames_of(moved, fps)
-        codes = speak(avatar, moved, encoder.encode(moved.samples), encoder.rate_hz, num_frames)
+        codes = avatar.speak(moved, encoder.encode(moved.samples), encoder.rate_hz, num_frames)
         gap = coded_opening(avatar, codes)
         length = min(len(gap), len(truth))
         scores = lagged_correlation(gap[:length], truth[:length], reach=SEARCH)
@@ -77,7 +77,9 @@ def follow_shifts(
         yield Shift(shift, best, scores[best])
 
 
-def coded_opening(avatar: Avatar, codes: Float[np.ndarray, "frames units"]) -> Float[np.ndarray, "frames"]:
+def coded_opening(
+    avatar: FastAvatar, codes: Float[np.ndarray, "frames units"]
+) -> Float[np.ndarray, "frames"]:
     """Distance of the inner lips that mouth codes stand for, metres."""
     points = decode_mouth(codes, avatar.basis)
     upper, lower = (points[:, MOUTH.index(index)] for index in (UPPER_LIP_INNER, LOWER_LIP_INNER))

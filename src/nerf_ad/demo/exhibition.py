@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
-from nerf_ad.avatar.avatar import Avatar
+from nerf_ad.avatar.fast import FastAvatar
 from nerf_ad.capture.report.contact_sheet import contact_sheet
 from nerf_ad.capture.report.curves import draw_series
 from nerf_ad.core.events import Event, Progress, Saved
@@ -47,7 +47,7 @@ class Lips(NamedTuple):
     """Frames in which no face was found."""
 
 
-def exhibit(places: Places, config: DemoConfig, avatar: Avatar) -> Iterator[Event]:
+def exhibit(places: Places, config: DemoConfig, avatar: FastAvatar) -> Iterator[Event]:
     """Measure, draw, and write the page last."""
     lips = yield from _compare(places, avatar.manifest.size)
     shifts = []

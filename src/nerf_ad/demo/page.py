@@ -7,9 +7,12 @@ import numpy as np
 from nerf_ad.capture.report.curves import draw_series
 from nerf_ad.capture.report.page import Figure, Section, Table, page
 from nerf_ad.core.events import EVENT, Metric
+from nerf_ad.dataset.dataset import read_manifest
+from nerf_ad.dataset.layout import Layout
+from nerf_ad.dataset.synthetic.film import FPS
 from nerf_ad.dataset.synthetic.identity import IDENTITIES
 from nerf_ad.demo.comparison import Shift
-from nerf_ad.demo.config import DemoConfig
+from nerf_ad.demo.config import FULL, DemoConfig
 from nerf_ad.demo.places import Places
 
 GOOD_CORRELATION: Final = 0.8
@@ -66,20 +69,21 @@ def demo_page(places: Places, config: DemoConfig, figures: dict[str, Any]) -> st
     held_out = figures["held_out"]
     followed = sum(row["lag"] == -row["shift"] for row in figures["shifts"])
     person = IDENTITIES[config.identity].name
+    frames = read_manifest(Layout(places.dataset)).num_frames
     boxes = [
         Figure(
             f"{figures['mouth_correlation']:.2f}",
-            "lips' correlation with the truth",
+            f"lips' correlation with the truth, in the pictures (bar: {GOOD_CORRELATION})",
             is_good=figures["mouth_correlation"] >= GOOD_CORRELATION,
         ),
         Figure(
             f"{figures['best_lag_frames']:+d} frames",
-            "lips after the truth",
+            "lips after the truth, in the pictures",
             is_good=abs(figures["best_lag_frames"]) <= 1,
         ),
         Figure(
             f"{followed} of {len(figures['shifts'])}",
-            "shifts of the sound that the lips follow",
+            "shifts of the sound that the mouth codes follow",
             is_good=followed == len(figures["shifts"]),
         ),
         *(
@@ -110,23 +114,30 @@ def demo_page(places: Places, config: DemoConfig, figures: dict[str, Any]) -> st
         ),
         Section(
             "Moved sound",
-            "The sound begins some frames earlier or later; the lips that it drives should follow: the lag "
-            "found is minus the shift.",
+            "The sound begins some frames earlier or later; the mouth codes that it drives, from which every "
+            "picture is rendered, should follow: the lag found is minus the shift.",
             pictures=[(places.shifts.name, "lag found for every shift of the sound")],
         ),
         Section(
             "How it was learnt",
-            f"From {config.seconds:.0f} seconds of film ({places.film.name}), {config.minutes:g} minutes of "
-            "training. The capture's own report lies in person.dataset/report/index.html.",
+            f"From {frames} frames of film ({places.film.name}), the last eleventh of them held out; "
+            f"{config.minutes:g} minutes of training, more where these were too few for {config.least_steps} "
+            "steps. The capture's own report lies in person.dataset/report/index.html.",
             pictures=[
                 (places.learning.name, "PSNR over the time of training"),
-                (f"{places.avatar.name}/held_out.png", "held-out frames: rendered above, film below"),
+                (
+                    f"{places.avatar.name}/held_out.png",
+                    "the film's own tail, which was held out: rendered above, film below; true pose and "
+                    "eyes, own torso and background, as for the PSNR above",
+                ),
                 (f"{places.dataset.name}/report/sheet.png", "what capture made of the film"),
             ],
         ),
     ]
     lead = (
         f"Synthetic: {person} was drawn by nerf-ad and never existed. An avatar learnt from "
-        f"{config.seconds:.0f} seconds of film, at {config.size}x{config.size}."
+        f"{frames / FPS:.0f} seconds of film, at {config.size}x{config.size}."
     )
+    if config.minutes < FULL.minutes:
+        lead += " A short training: it shows that everything works, not how good it gets."
     return page(f"nerf-ad demo: {person} speaks", lead, boxes, sections)

@@ -30,3 +30,5 @@ class Places:
         self.learning = root / "learning.png"
         self.figures = root / "figures.json"
         self.page = root / "index.html"
+        self.shown = (self.side_by_side, self.sheet, self.lips, self.shifts, self.learning, self.figures)
+        """What the page shows, made with it."""

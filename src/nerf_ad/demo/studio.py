@@ -14,6 +14,7 @@ from typing import NamedTuple
 import torch
 
 from nerf_ad.avatar.avatar import Avatar
+from nerf_ad.avatar.fast import FastAvatar
 from nerf_ad.capture.capture import capture_events
 from nerf_ad.capture.recipe import CaptureConfig, required_weights
 from nerf_ad.core.device import choose_device
@@ -23,6 +24,7 @@ from nerf_ad.core.files import explained, locked, read_json, write_json, write_t
 from nerf_ad.dataset.dataset import Dataset
 from nerf_ad.dataset.synthetic.film import FilmConfig, film_events, film_weights
 from nerf_ad.dataset.synthetic.script import DEMO_SENTENCES
+from nerf_ad.dataset.synthetic.truth import truth_files
 from nerf_ad.demo.agenda import Chapter, run_chapters
 from nerf_ad.demo.config import DemoConfig
 from nerf_ad.demo.exhibition import exhibit
@@ -55,7 +57,7 @@ def demo_events(root: Path, config: DemoConfig, *, device: torch.device | None =
         WeightsError: third-party weights are missing.
     """
     places = Places(root)
-    _refuse_other(places, config)
+    refuse_other(root, config)
     with locked(places.lock, wait=False) as is_ours:
         if not is_ours:
             raise UsageError(f"another demonstration is being made in {root}", hint="wait for it")
@@ -121,6 +123,7 @@ def _chapters(places: Places, config: DemoConfig, device: torch.device) -> list[
             costs.capture,
             {"first look": 0.06, "frames": 0.06, "landmarks": 0.1, "tracking": 0.15, "parsing": 0.46,
              "torso": 0.1, "report": 0.07},
+            after=("film",),
         ),
         Chapter(
             "train",
@@ -128,12 +131,13 @@ def _chapters(places: Places, config: DemoConfig, device: torch.device) -> list[
             (places.avatar / "avatar.toml",),
             60 * config.minutes + 15,
             {"pixels": 0.01, "torso": 0.1, "speech": 0.06, "head": 0.81, "tightening": 0.02},
+            after=("capture",),
             is_timed=True,
         ),
         Chapter(
             "sentence",
             lambda: _film_sentence(places, config),
-            (places.truth / "truth.json", places.truth_film),
+            (*truth_files(places.truth), places.truth_film),
             costs.sentence,
             drawing,
         ),
@@ -145,6 +149,7 @@ def _chapters(places: Places, config: DemoConfig, device: torch.device) -> list[
             (places.talking,),
             costs.render,
             {"listening": 0.02, "rendering": 0.98},
+            after=("train", "sentence"),
         ),
         Chapter(
             "evaluate",
@@ -152,13 +157,15 @@ def _chapters(places: Places, config: DemoConfig, device: torch.device) -> list[
             (places.avatar / "metrics.json",),
             costs.evaluate,
             {"held-out frames": 1.0},
+            after=("train",),
         ),
         Chapter(
             "compare",
-            lambda: exhibit(places, config, Avatar.load(places.avatar)),
-            (places.page,),
+            lambda: exhibit(places, config, FastAvatar.load(places.avatar)),
+            (*places.shown, places.page),
             costs.compare,
             {"lips": 0.4, "shifts": 0.6},
+            after=("train", "sentence", "speak", "evaluate"),
         ),
     ]  # fmt: skip
 
@@ -175,19 +182,31 @@ def _film_sentence(places: Places, config: DemoConfig) -> Iterator[Event]:
     if places.truth.is_dir():
         with explained(places.truth):
             shutil.rmtree(places.truth)  # half written: a whole one has its film beside it
+    with explained(places.truth_film):
+        places.truth_film.unlink(missing_ok=True)
     sentences = DEMO_SENTENCES[: config.num_sentences]
     write_text(places.sentences, "\n".join(sentences) + "\n")
     film = FilmConfig(seed=config.seed + 1, identity=config.identity, size=2 * config.size)
     yield from film_events(places.truth_film, film, text=places.sentences, truth=places.truth)
 
 
-def _refuse_other(places: Places, config: DemoConfig) -> None:
+def refuse_other(root: Path, config: DemoConfig) -> None:
+    """Stop at a folder that holds something else.
+
+    Raises:
+        BadInputError: says what it holds.
+        FormatError: its record of the choices cannot be read.
+    """
+    places = Places(root)
     with explained(places.root):
         if places.choices.is_file():
-            if read_json(places.choices) != config.model_dump(mode="json"):
+            wanted, found = config.model_dump(mode="json"), read_json(places.choices)
+            if found != wanted:
+                known = found if isinstance(found, dict) else {}
+                other = [name for name in wanted if known.get(name) != wanted[name]]
                 raise BadInputError(
-                    f"{places.root} holds a demonstration with other choices",
-                    hint="give the same choices to go on, another folder, or delete this one",
+                    f"{places.root} holds a demonstration with other choices: {', '.join(other)}",
+                    hint="give the same choices (--quick?) to go on, another folder, or delete this one",
                 )
             return
         if places.root.is_dir() and any(path != places.lock for path in places.root.iterdir()):

@@ -31,7 +31,7 @@ from nerf_ad.core.files import explained, read_json, write_json
 from nerf_ad.dataset.dataset import Dataset
 from nerf_ad.dataset.synthetic.film import FilmConfig, film_events
 from nerf_ad.dataset.synthetic.identity import IDENTITIES
-from nerf_ad.dataset.synthetic.truth import read_truth
+from nerf_ad.dataset.synthetic.truth import read_truth, truth_files
 from nerf_ad.evaluation.capture_page import write_page
 from nerf_ad.evaluation.capture_plots import draw_person
 from nerf_ad.evaluation.capture_summary import summarise
@@ -125,7 +125,7 @@ def is_filmed(place: Place, film: FilmConfig) -> bool:
     Raises:
         FormatError: they are of another film.
     """
-    if not (place.truth / "truth.json").is_file() or not place.film.is_file():
+    if not (place.truth / "truth.json").is_file():
         return False
     facts = read_json(place.truth / "truth.json")
     for name, wanted in film.model_dump(mode="json").items():
@@ -135,25 +135,34 @@ def is_filmed(place: Place, film: FilmConfig) -> bool:
                 f"{place.root} holds another film: its {name} is {found}, not {wanted}",
                 hint="choose another folder",
             )
-    return True
+    return all(path.is_file() for path in (*truth_files(place.truth), place.film))
 
 
 def _measure(place: Place, film: FilmConfig, size: int) -> Generator[Event, None, None]:
     if not is_filmed(place, film):
         remove(place.truth)  # half written
+        remove(place.film)
         yield from film_events(place.film, film, truth=place.truth)
     yield from capture_events(place.film, place.dataset, size=size, config=CaptureConfig())
     dataset = Dataset.open(place.dataset)
     made_from = digest_of(dataset)
-    if place.errors.is_file():
-        found = read_json(place.errors)
-        if isinstance(found, dict) and (found.get("format"), found.get("made_from")) == (FORMAT, made_from):
-            return
+    if _is_compared(place, made_from):
+        return
     truth = read_truth(place.truth)
     errors = yield from compare_capture_events(dataset, truth, place.truth / "parts")
     yield from draw_person(place.root, dataset, truth, place.truth / "parts", errors)
     write_json(place.errors, {"format": FORMAT, "made_from": made_from, **errors.figures()})
     yield Saved(path=str(place.errors))
+
+
+def _is_compared(place: Place, made_from: str) -> bool:
+    """Whether the figures of this very dataset are there; those that cannot be read are made again."""
+    try:
+        found = read_json(place.errors)
+    except FormatError:
+        return False
+    is_ours = isinstance(found, dict) and (found.get("format"), found.get("made_from")) == (FORMAT, made_from)
+    return is_ours and "action_units" in found
 
 
 def digest_of(dataset: Dataset) -> str:

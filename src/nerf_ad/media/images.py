@@ -1,5 +1,6 @@
 """Pictures on disk to arrays and back, and resizing without aliasing."""
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -38,6 +39,26 @@ def read_image(path: Path, mode: Mode = "RGB") -> UInt8[np.ndarray, "height widt
         raise FormatError(
             f"{path} is not a readable picture: {error}", hint="run nerf-ad capture again"
         ) from error
+
+
+def decode_image(data: bytes, name: str, mode: Mode = "RGB") -> UInt8[np.ndarray, "height width *channels"]:
+    """A picture from a file's bytes; ``name`` says in the error where they came from.
+
+    Raises:
+        FormatError: damaged.
+    """
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            return np.array(image.convert(mode), dtype=np.uint8)
+    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+        raise FormatError(f"{name} is not a readable picture: {error}") from error
+
+
+def encode_png(array: UInt8[np.ndarray, "height width *channels"]) -> bytes:
+    """A PNG file's bytes."""
+    buffer = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(array)).save(buffer, format="PNG")
+    return buffer.getvalue()
 
 
 def write_image(

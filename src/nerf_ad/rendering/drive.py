@@ -8,39 +8,42 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 
-from nerf_ad.avatar.avatar import Avatar
+from nerf_ad.avatar.avatar import Avatar, Moment
+from nerf_ad.avatar.torso_pictures import TorsoSource
 from nerf_ad.core.errors import BadInputError, FormatError
-from nerf_ad.dataset.dataset import shot_numbers
-from nerf_ad.dataset.expression import rest_code
 from nerf_ad.geometry.rotations import are_rigid
 from nerf_ad.media.audio import Waveform
-from nerf_ad.models.talking_head import Condition
-from nerf_ad.speech.activity import speech_activity
 from nerf_ad.speech.encoder import SpeechEncoder, build_speech_encoder
-from nerf_ad.speech.windows import window_steps
 
 
 class Drive(NamedTuple):
     """What to render: one entry per frame."""
 
-    mouth: Float[np.ndarray, "frames units"]
-    """Mouth codes."""
+    code: Float[np.ndarray, "frames units"]
+    """What speech makes of the face: mouth codes, or the paper's conditions."""
     eyes: Float[np.ndarray, "frames states"]
-    """Eye states."""
+    """Eye states; no numbers where an avatar's eyes are not steered."""
     camera_to_world: Float[np.ndarray, "frames 4 4"]
     """Head poses."""
-    shot: Int[np.ndarray, "frames"]
-    """Which of the clip's shots the torso stands as in."""
+    place: Int[np.ndarray, "frames"]
+    """Frame of the clip where each is: its shot, or its torso picture, is what stands behind."""
+    torso: TorsoSource | None = None
+    """Recorded torsos by frame of the clip, where the avatar does not hold them."""
 
-    def frames(self, avatar: Avatar) -> Iterator[tuple[Condition, torch.Tensor]]:
-        """Condition and pose of each frame, on the avatar's device."""
-        mouth, eyes, poses = (
+    def frames(self, avatar: Avatar) -> Iterator[Moment]:
+        """What each frame is made from, on the avatar's device."""
+        code, eyes, poses = (
             torch.from_numpy(np.asarray(part, np.float32)).to(avatar.device) for part in self[:3]
         )
-        shot = torch.from_numpy(self.shot).to(avatar.device)
-        for index in range(len(poses)):
+        for index, place in enumerate(self.place.tolist()):
             one = slice(index, index + 1)
-            yield Condition(mouth[one], eyes[one], shot[one]), poses[one]
+            torso = None if self.torso is None else self.torso(place)
+            yield Moment(code[one], eyes[one], poses[one], place, torso)
+
+    def only(self, frames: Int[np.ndarray, "some"]) -> "Drive":
+        """Some of the frames, in another order if wanted."""
+        code, eyes, poses, place = (part[frames] for part in self[:4])
+        return Drive(code, eyes, poses, place, self.torso)
 
 
 def num_frames_of(waveform: Waveform, fps: int) -> int:
@@ -63,43 +66,6 @@ def open_encoder(avatar: Avatar) -> SpeechEncoder:
     return encoder
 
 
-def speak(
-    avatar: Avatar,
-    waveform: Waveform,
-    features: Float[np.ndarray, "steps channels"],
-    rate_hz: float,
-    num_frames: int,
-) -> Float[np.ndarray, "frames units"]:
-    """Mouth code of every frame from speech features; in pauses the mouth comes to rest.
-
-    An avatar that is driven by nothing keeps its mean mouth (the static baseline).
-
-    Args:
-        avatar: the person.
-        waveform: the sound that the features were made of.
-        features: of the avatar's speech encoder.
-        rate_hz: feature steps per second.
-        num_frames: frames wanted.
-    """
-    if avatar.manifest.driven_by == "nothing":
-        return np.zeros((num_frames, avatar.manifest.head.mouth_dim), np.float32)
-    steps = window_steps(
-        len(features),
-        num_frames,
-        fps=float(avatar.manifest.fps),
-        reach=avatar.manifest.speech_code.reach,
-        rate_hz=rate_hz,
-    )
-    parts = []  # piece by piece: the windows of an hour take 2.4 GB together
-    with torch.no_grad():
-        for start in range(0, num_frames, 256):
-            chunk = np.asarray(features[steps[start : start + 256]], np.float32)
-            parts.append(avatar.speech_code(torch.from_numpy(chunk).to(avatar.device)).cpu().numpy())
-    activity = speech_activity(waveform.samples, waveform.rate, num_frames, float(avatar.manifest.fps))
-    rest = rest_code(avatar.basis)
-    return np.asarray(rest + activity[:, None] * (np.concatenate(parts) - rest), np.float32)
-
-
 def walk(
     num_frames: int, shots: Int[np.ndarray, "shots"], train: tuple[int, int]
 ) -> Int[np.ndarray, "frames"]:
@@ -117,12 +83,6 @@ def walk(
     period = 2 * (length - 1)
     phase = np.arange(num_frames) % period
     return first + np.where(phase < length, phase, period - phase)
-
-
-def shots_of(avatar: Avatar) -> Int[np.ndarray, "frames"]:
-    """Which shot each frame of the avatar's clip belongs to."""
-    motion = avatar.motion
-    return shot_numbers(motion.shots.tolist(), len(motion.eyes), avatar.manifest.head.num_shots)
 
 
 def refuse_bent(poses: np.ndarray) -> None:
@@ -154,19 +114,24 @@ def drive_with_audio(
         poses: head poses to walk on instead of the clip's.
 
     Raises:
-        BadInputError: no sound, or poses that cannot be used.
+        BadInputError: no sound, poses that cannot be used, or an avatar that speech does not drive.
     """
     if len(waveform.samples) == 0:
         raise BadInputError("the audio holds no sound")
+    if poses is not None and avatar.borrows_torso:
+        raise BadInputError(
+            f"{avatar.root} stands on torso pictures of its clip, which fit no poses but the clip's own",
+            hint="render it without --poses",
+        )
     encoder = encoder or open_encoder(avatar)
     num_frames = num_frames_of(waveform, avatar.manifest.fps)
-    mouth = speak(avatar, waveform, encoder.encode(waveform.samples), encoder.rate_hz, num_frames)
     motion = avatar.motion
     first, last = (int(edge) for edge in motion.train_frames)
     path = walk(num_frames, motion.shots, (first, last))
-    shot = shots_of(avatar)[path]
-    if poses is None:
-        return Drive(mouth, motion.eyes[path], motion.camera_to_world[path], shot)
-    refuse_bent(poses)
-    way = walk(num_frames, np.zeros(1, np.int64), (0, len(poses)))
-    return Drive(mouth, motion.eyes[path], poses[way].astype(np.float32), shot)
+    way = motion.camera_to_world[path]
+    if poses is not None:
+        refuse_bent(poses)
+        way = poses[walk(num_frames, np.zeros(1, np.int64), (0, len(poses)))].astype(np.float32)
+    features = encoder.encode(waveform.samples)
+    code = avatar.speak(waveform, features, encoder.rate_hz, num_frames, camera_to_world=way)
+    return Drive(code, motion.eyes[path], way, path)

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 
-from nerf_ad.avatar.avatar import Avatar
+from nerf_ad.avatar.avatar import Avatar, Moment
 from nerf_ad.core.device import choose_device, prepare_cpu
 from nerf_ad.core.errors import BadInputError, FormatError, UsageError
 from nerf_ad.core.events import Event, Progress, Saved
@@ -16,7 +16,6 @@ from nerf_ad.core.workers import in_order, single_threads
 from nerf_ad.media.audio import SPEECH_RATE, Waveform, read_audio
 from nerf_ad.media.encoder import VideoWriter
 from nerf_ad.media.images import read_image, resize_image
-from nerf_ad.models.talking_head import Condition
 from nerf_ad.rendering.drive import Drive, drive_with_audio, refuse_bent
 
 LONGEST = 86_400.0
@@ -33,8 +32,8 @@ def draw(
     if background is not None:
         plate = torch.from_numpy(background).to(avatar.device).permute(2, 0, 1).float() / 255
 
-    def one(item: tuple[Condition, torch.Tensor]) -> UInt8[np.ndarray, "size size 3"]:
-        frame = avatar.head.frame(*item, background=plate)
+    def one(moment: Moment) -> UInt8[np.ndarray, "size size 3"]:
+        frame = avatar.frame(moment, background=plate)
         return (frame.clamp(0, 1) * 255).round().byte().cpu().numpy()
 
     if avatar.device.type != "cpu":

@@ -137,3 +137,40 @@ def test_what_cannot_be_used_is_refused_before_anything_is_drawn(tmp_path: Path)
     with pytest.raises(FormatError, match="no truth"):
         read_truth(tmp_path)
     assert not (tmp_path / "a.mp4").exists()
+
+
+def test_names_that_cannot_serve_are_refused_before_work(tmp_path: Path) -> None:
+    there = tmp_path / "there.mp4"
+    there.write_bytes(b"mine")
+    cases = [
+        (there, None, "is there already"),
+        (tmp_path / "truth" / "a.mp4", tmp_path / "truth", "would lie in the truth's folder"),
+        (tmp_path / "a.mp4", there, "is a file, not a folder"),
+    ]
+    for video, truth_folder, said in cases:
+        with pytest.raises(BadInputError, match=said):
+            next(film_events(video, CONFIG, truth=truth_folder))
+    assert there.read_bytes() == b"mine"
+    assert [path.name for path in tmp_path.iterdir()] == ["there.mp4"]
+
+
+def test_an_interrupted_film_leaves_no_half_truth(tmp_path: Path) -> None:
+    events = film_events(tmp_path / "a.mp4", CONFIG, truth=tmp_path / "truth")
+    next(events)
+    assert (tmp_path / "truth").is_dir()
+    events.close()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.weights
+def test_a_damaged_truth_is_one_sentence(film: tuple[Path, Path], tmp_path: Path) -> None:
+    import shutil
+
+    copy = tmp_path / "truth"
+    shutil.copytree(film[1], copy)
+    np.savez(copy / "landmarks.npz", other=np.zeros(1))
+    with pytest.raises(FormatError, match="has no array 'points'"):
+        read_truth(copy)
+    (copy / "tracking.npz").unlink()
+    with pytest.raises(FormatError, match="is missing"):
+        read_truth(copy)

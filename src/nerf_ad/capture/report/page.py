@@ -75,7 +75,8 @@ def page(title: str, lead: str, figures: Sequence[Figure], sections: Sequence[Se
 def _section(section: Section) -> str:
     text = f"<p>{escape(section.text)}</p>" if section.text else ""
     pictures = "".join(
-        f'<p><a href="{escape(name)}"><img src="{escape(name)}" alt="{escape(shows)}"></a></p>'
+        f'<figure><a href="{escape(name)}"><img src="{escape(name)}" alt="{escape(shows)}"></a>'
+        f"<figcaption>{escape(shows)}</figcaption></figure>"
         for name, shows in section.pictures
     )
     videos = "".join(

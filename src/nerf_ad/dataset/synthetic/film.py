@@ -13,8 +13,9 @@ from jaxtyping import Float
 from pydantic import Field
 
 from nerf_ad.core.config import Config
-from nerf_ad.core.errors import UsageError
+from nerf_ad.core.errors import BadInputError, UsageError
 from nerf_ad.core.events import Event, Progress, Saved
+from nerf_ad.core.files import explained
 from nerf_ad.core.workers import in_order, num_cores, single_threads
 from nerf_ad.dataset.synthetic.identity import IDENTITIES
 from nerf_ad.dataset.synthetic.look import Rendered, SyntheticLook, resting_camera
@@ -73,18 +74,34 @@ def film_events(
 
     Raises:
         UsageError: the video's name does not end in ``.mp4``.
-        BadInputError: the text cannot be spoken, or the truth's folder is not empty.
+        BadInputError: the video is there already, the text cannot be spoken, or the truth's folder is not
+            empty.
         WeightsError: the mesh or the voice is not in the cache.
     """
-    if video.suffix.lower() != ".mp4":
-        raise UsageError(f"{video} should end in .mp4", hint="the video is H.264 and AAC in an MP4 file")
+    _refuse_places(video, truth)
     sentences = training_sentences(seed=config.seed) if text is None else read_script(text)
     writer = None if truth is None else TruthWriter(truth)
+    try:
+        yield from _film(video, config, sentences, writer, is_repeated=text is None)
+    except BaseException:
+        if writer is not None:
+            writer.discard()  # half a truth would stand in the way of the next try
+        raise
+
+
+def _film(
+    video: Path,
+    config: FilmConfig,
+    sentences: tuple[str, ...],
+    writer: TruthWriter | None,
+    *,
+    is_repeated: bool,
+) -> Generator[Event, None, None]:
     yield Progress(stage="speaking", done=0, total=1)
     voice = build_voice(config.voice)
     utterance = recite(
         voice,
-        cycle(sentences) if text is None else sentences,
+        cycle(sentences) if is_repeated else sentences,
         seed=config.seed,
         seconds=config.seconds,
     )
@@ -138,6 +155,20 @@ def synthesize(
         if on_event is not None:
             on_event(event)
     return Path(video)
+
+
+def _refuse_places(video: Path, truth: Path | None) -> None:
+    """Stop before work at names that cannot serve."""
+    if video.suffix.lower() != ".mp4":
+        raise UsageError(f"{video} should end in .mp4", hint="the video is H.264 and AAC in an MP4 file")
+    with explained(video):
+        if video.exists():
+            what = "a folder" if video.is_dir() else "there already"
+            raise BadInputError(f"{video} is {what}", hint="choose another name, or delete it")
+        if truth is not None and truth.resolve() in (video.resolve(), *video.resolve().parents):
+            raise BadInputError(f"{video} would lie in the truth's folder", hint="choose another folder")
+        if truth is not None and truth.exists() and not truth.is_dir():
+            raise BadInputError(f"{truth} is a file, not a folder", hint="choose another folder")
 
 
 def camera_path(motion: Motion) -> Float[np.ndarray, "frames 4 4"]:

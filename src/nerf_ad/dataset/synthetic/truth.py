@@ -14,6 +14,7 @@ give the same bytes.
     audio.wav             mono, 24 kHz
 """
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -84,6 +85,10 @@ class TruthWriter:
         self.ibug.append(seen.landmarks68)
         self.lip_gap.append(seen.lip_gap)
 
+    def discard(self) -> None:
+        """Remove the folder, which was new or empty, with all that was written."""
+        shutil.rmtree(self.root, ignore_errors=True)
+
     def finish(
         self,
         *,
@@ -130,11 +135,17 @@ class TruthWriter:
         )
 
 
+def truth_files(root: Path) -> tuple[Path, ...]:
+    """The files of a truth folder that hold more than one frame, the last one written at the end."""
+    arrays = ("tracking", "expression", "action_units", "landmarks")
+    return (*(root / f"{name}.npz" for name in arrays), root / "audio.wav", root / "truth.json")
+
+
 def read_truth(root: Path) -> Truth:
     """The arrays of a truth folder.
 
     Raises:
-        FormatError: it is none, or of another version.
+        FormatError: it is none, of another version, or damaged.
     """
     if not (root / "truth.json").is_file():
         raise FormatError(
@@ -144,20 +155,24 @@ def read_truth(root: Path) -> Truth:
     facts = read_json(root / "truth.json")
     if not isinstance(facts, dict) or facts.get("format") != FORMAT:
         raise FormatError(f"{root} is a truth of another version", hint="make it again")
-    tracking, units, landmarks = (
-        read_npz(root / f"{name}.npz") for name in ("tracking", "action_units", "landmarks")
-    )
-    return Truth(
-        tracking["camera_to_world"],
-        tracking["intrinsics"],
-        read_npz(root / "expression.npz")["units"],
-        units["intensity"],
-        units["presence"],
-        tuple(str(name) for name in units["names"]),
-        landmarks["points"],
-        landmarks["ibug"],
-        landmarks["lip_gap"],
-    )
+    hint = "delete the folder and make it again"
+    try:
+        tracking, expression, units, landmarks = (read_npz(path) for path in truth_files(root)[:4])
+        return Truth(
+            tracking["camera_to_world"],
+            tracking["intrinsics"],
+            expression["units"],
+            units["intensity"],
+            units["presence"],
+            tuple(str(name) for name in units["names"]),
+            landmarks["points"],
+            landmarks["ibug"],
+            landmarks["lip_gap"],
+        )
+    except FormatError as error:
+        raise FormatError(error.message, hint=hint) from error
+    except KeyError as error:
+        raise FormatError(f"{root} is damaged: it has no array {error}", hint=hint) from error
 
 
 def steps_of_depth(depth: Float[np.ndarray, "height width"]) -> UInt16[np.ndarray, "height width"]:

@@ -1,0 +1,166 @@
+"""DeepSpeech's features: arrays of other tools, cepstra against another library's, and an ONNX network."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nerf_ad.core.errors import FormatError, NerfAdError, WeightsError
+from nerf_ad.speech.deepspeech import DeepSpeechEncoder, cepstra, network_inputs, read_deepspeech
+from nerf_ad.speech.encoder import SpeechEncoder
+
+# fmt: off
+FIRST = (
+    19.41, 14.5827, -10.0059, -10.2573, 15.0545, 31.1547, 9.561, -35.174, -57.5881,
+    -40.5077, -8.8588, 1.6297, -10.361, -20.68, -15.4556, -3.7563, 2.8974, 2.5431,
+    1.1159, 1.6091, 2.0363, 0.9891, 0.1831, -0.0676, -0.4364, -0.823,
+)
+FOURTH = (
+    19.7055, 8.6407, -13.7168, 1.4052, 32.8942, 24.4146, -27.583, -62.8192, -41.5353,
+    -2.6826, 1.5288, -24.1894, -36.058, -20.52, -2.5683, -0.3385, -3.3858, -0.7148,
+    3.7058, 3.4011, 0.5591, -0.4908, 0.0958, -0.2507, -0.8991, -0.7432,
+)
+# fmt: on
+"""Of ``chirp()``, by python_speech_features 0.6: ``mfcc(chirp() * 32768, 16000, numcep=26)[[0, 3]]``."""
+
+
+def chirp(num_samples: int = 1200) -> np.ndarray:
+    seconds = np.arange(num_samples) / 16000
+    rising = 0.1 * np.sin(2 * np.pi * (1000 + 4000 * seconds) * seconds)
+    return (0.3 * np.sin(2 * np.pi * 220 * seconds) + rising).astype(np.float32)
+
+
+def field(place: int, content: bytes) -> bytes:
+    """A field with bytes of a protobuf message."""
+    length, head = len(content), b""
+    while True:
+        head += bytes([length & 127 | (128 if length > 127 else 0)])
+        length >>= 7
+        if not length:
+            return bytes([place << 3 | 2]) + head + content
+
+
+def number(place: int, value: int) -> bytes:
+    """A field with a number of at most 14 bits."""
+    return bytes([place << 3, value & 127 | 128, value >> 7])
+
+
+def value_info(name: str, shape: tuple[int | str, ...]) -> bytes:
+    axes = b""
+    for axis in shape:
+        axes += field(1, number(1, axis) if isinstance(axis, int) else field(2, axis.encode()))
+    tensor = number(1, 1) + field(2, axes)
+    return field(1, name.encode()) + field(2, field(1, tensor))
+
+
+def network(width: int = 29, inputs: int = 494) -> bytes:
+    """An ONNX network that multiplies (1, steps, 494) with a matrix: step's logit k is its input k."""
+    matrix = np.eye(inputs, width, dtype=np.float32)
+    initialiser = b"".join(number(1, size) for size in matrix.shape)
+    initialiser += number(2, 1) + field(8, b"matrix") + field(9, matrix.tobytes())
+    node = field(1, b"cepstra") + field(1, b"matrix") + field(2, b"logits") + field(4, b"MatMul")
+    graph = field(1, node) + field(2, b"g") + field(5, initialiser)
+    graph += field(11, value_info("cepstra", (1, "steps", inputs)))
+    graph += field(12, value_info("logits", (1, "steps", width)))
+    return number(1, 8) + field(7, graph) + field(8, field(1, b"") + number(2, 13))
+
+
+def test_cepstra_are_those_of_another_library() -> None:
+    found = cepstra(chirp())
+    assert found.shape == (6, 26)
+    np.testing.assert_allclose(found[[0, 3]], [FIRST, FOURTH], atol=1e-3)
+
+
+def test_silence_has_cepstra_too() -> None:
+    assert np.isfinite(cepstra(np.zeros(800, np.float32))).all()
+    assert np.isfinite(network_inputs(np.zeros(800, np.float32))).all()
+
+
+@pytest.mark.parametrize("num_samples", [1, 320, 321, 5000, 16000])
+def test_there_is_a_step_every_20_ms_with_its_context(num_samples: int) -> None:
+    inputs = network_inputs(chirp(num_samples))
+    steps = -(-num_samples // 320)
+    assert inputs.shape == (steps, 19 * 26)
+    view = inputs.reshape(steps, 19, 26)
+    for step in range(1, steps):
+        np.testing.assert_array_equal(view[step, :-1], view[step - 1, 1:])
+    assert abs(float(inputs.mean())) < 1e-4
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".npz"])
+def test_arrays_of_other_tools_are_read(tmp_path: Path, suffix: str) -> None:
+    features = np.random.default_rng(0).normal(size=(12, 29))
+    path = tmp_path / f"speech{suffix}"
+    if suffix == ".npy":
+        np.save(path, features)
+    else:
+        np.savez(path, features=features, rate=np.array(50.0))
+    found = read_deepspeech(path)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, features, rtol=1e-6)
+
+
+def test_windows_of_adnerf_are_unrolled(tmp_path: Path) -> None:
+    """Its recipe: 8 zeros on each side, windows of 16, every second step."""
+    features = np.random.default_rng(0).normal(size=(30, 29)).astype(np.float32)
+    padded = np.pad(features, ((8, 8), (0, 0)))
+    np.save(tmp_path / "aud.npy", np.stack([padded[2 * i : 2 * i + 16] for i in range(15)]))
+    np.testing.assert_array_equal(read_deepspeech(tmp_path / "aud.npy"), features)
+
+
+@pytest.mark.parametrize(
+    ("array", "what"),
+    [
+        (np.zeros((5, 30)), "shape"),
+        (np.zeros((0, 29)), "shape"),
+        (np.zeros((5, 8, 29)), "shape"),
+        (np.full((5, 29), np.nan), "finite"),
+        (np.full((5, 29), "a"), "numbers"),
+        (np.full((5, 29), None), "cannot be read"),
+    ],
+)
+def test_other_arrays_are_refused_in_a_sentence(tmp_path: Path, array: np.ndarray, what: str) -> None:
+    np.save(tmp_path / "x.npy", array, allow_pickle=True)
+    with pytest.raises(FormatError, match=what):
+        read_deepspeech(tmp_path / "x.npy")
+
+
+def test_files_that_are_no_arrays_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(FormatError, match="missing"):
+        read_deepspeech(tmp_path / "x.npy")
+    (tmp_path / "x.npy").write_bytes(b"hello")
+    with pytest.raises(FormatError, match="cannot be read"):
+        read_deepspeech(tmp_path / "x.npy")
+    np.savez(tmp_path / "x.npz", a=np.zeros((3, 29)), b=np.zeros((3, 29)))
+    with pytest.raises(FormatError, match="several arrays"):
+        read_deepspeech(tmp_path / "x.npz")
+
+
+def test_a_network_is_fed_with_cepstra(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    (tmp_path / "d.onnx").write_bytes(network())
+    encoder = DeepSpeechEncoder(tmp_path / "d.onnx")
+    assert isinstance(encoder, SpeechEncoder)
+    assert encoder.id.startswith("deepspeech:")
+    made = encoder.encode(chirp(5000))
+    np.testing.assert_allclose(made, network_inputs(chirp(5000))[:, :29], rtol=1e-5, atol=1e-6)
+    assert encoder.encode(np.zeros(0, np.float32)).shape == (0, 29)
+
+
+def test_other_networks_are_refused_in_a_sentence(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    with pytest.raises(WeightsError, match="missing"):
+        DeepSpeechEncoder(tmp_path / "d.onnx")
+    (tmp_path / "d.onnx").write_bytes(b"hello")
+    with pytest.raises(WeightsError, match="cannot be opened"):
+        DeepSpeechEncoder(tmp_path / "d.onnx")
+    (tmp_path / "d.onnx").write_bytes(network(width=200))
+    with pytest.raises(WeightsError, match="shape"):
+        DeepSpeechEncoder(tmp_path / "d.onnx").encode(chirp())
+
+
+def test_without_onnxruntime_a_sentence_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(NerfAdError, match="needs onnxruntime"):
+        DeepSpeechEncoder(tmp_path / "d.onnx")

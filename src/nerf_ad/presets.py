@@ -112,7 +112,9 @@ PAPER_SMALL = PaperTrainConfig(
     ),
     nerf=NerfTrainingConfig(num_steps=6000, num_rays=512, rate=2e-3, decay_steps=4000, smooth_from=0),
 )
-"""The same three stages with smaller widths, fewer samples and 128x128 pixels. Meant for two cores; not measured as a whole."""
+"""The same three stages with smaller widths, fewer samples and 128x128 pixels.
+
+Meant for two cores; not measured as a whole."""
 
 PRESETS: dict[str, AnyTrainConfig] = {
     "fast": FAST,

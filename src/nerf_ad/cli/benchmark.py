@@ -31,6 +31,7 @@ def benchmark_capture(
     from nerf_ad.capture.recipe import CaptureConfig, required_weights
     from nerf_ad.cli.capture import fetch_missing
     from nerf_ad.core.files import read_json
+    from nerf_ad.dataset.synthetic.film import film_weights
     from nerf_ad.evaluation.capture_benchmark import (
         CaptureBenchmarkConfig,
         benchmark_capture_events,
@@ -42,8 +43,8 @@ def benchmark_capture(
     config = CaptureBenchmarkConfig.from_mapping(
         {"identities": identities, "seconds": seconds, "size": size, "seed": seed}, source="the command line"
     )
-    film = ("head-mesh", "face-units", "head-shapes", "head-masks", "hibari")
-    fetch_missing((*film, *required_weights(CaptureConfig())), yes=yes)
+    filmed = film_weights(config.film(config.identities[0]))
+    fetch_missing((*filmed, *required_weights(CaptureConfig())), yes=yes)
     with ProgressPrinter() as on_event:
         for event in benchmark_capture_events(folder, config):
             on_event(event)

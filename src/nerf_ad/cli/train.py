@@ -26,7 +26,13 @@ RESUMES = """Stops and saves on Ctrl-C; the same command goes on where it stoppe
 
 
 def _fit(
-    dataset: Path, avatar: Path, config: AnyTrainConfig, size: int | None, minutes: float | None, device: str
+    dataset: Path,
+    avatar: Path,
+    config: AnyTrainConfig,
+    size: int | None,
+    minutes: float | None,
+    device: str,
+    parts: Path | None = None,
 ) -> int:
     if minutes is not None and not 0 < minutes < math.inf:
         raise UsageError("--minutes must be a number above 0")
@@ -37,7 +43,8 @@ def _fit(
     opened = Dataset.open(dataset)
     where = choose_device(device)
     with ProgressPrinter() as on_event:
-        for event in train_events(opened, avatar, config, size=size, minutes=minutes, device=where):
+        events = train_events(opened, avatar, config, size=size, minutes=minutes, device=where, parts=parts)
+        for event in events:
             on_event(event)
     return 0
 
@@ -75,13 +82,14 @@ def _paper_verb(name: str, preset: PaperTrainConfig) -> Callable[..., int]:
         avatar: Path,
         *,
         minutes: float | None = None,
+        parts: Path | None = None,
         device: str = "auto",
         config: Annotated[PaperTrainConfig, tyro.conf.arg(name=""), tyro.conf.AvoidSubcommands] = preset,
     ) -> int:
         # --row is a field of the config; what follows from it is done here. A size is the preset's wish,
         # which a smaller data set limits; one that is asked for is not.
         size = config.size if config.size != preset.size else None
-        return _fit(dataset, avatar, as_row(config, config.row), size, minutes, device)
+        return _fit(dataset, avatar, as_row(config, config.row), size, minutes, device, parts)
 
     fit.__doc__ = f"""{SUMMARIES[name]}
 
@@ -92,6 +100,7 @@ def _paper_verb(name: str, preset: PaperTrainConfig) -> Callable[..., int]:
         dataset: folder that nerf-ad capture made, with action units.
         avatar: folder to make.
         minutes: time budget of all stages together (default: the preset's numbers of steps).
+        parts: folder where stages are kept that several rows have in common, so that each is trained once.
         device: auto, cpu or cuda.
         config: every number of the preset.
     """

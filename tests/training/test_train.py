@@ -10,16 +10,23 @@ import torch
 
 from nerf_ad.avatar.avatar import Avatar
 from nerf_ad.avatar.fast import FastAvatar
-from nerf_ad.core.errors import BadInputError, FormatError, NerfAdError
+from nerf_ad.capture.speech import encode_speech
+from nerf_ad.core.errors import BadInputError, FormatError, NerfAdError, UsageError
 from nerf_ad.core.events import EVENT, Metric
+from nerf_ad.core.files import write_npz
 from nerf_ad.dataset.dataset import Dataset
 from nerf_ad.dataset.sampler import RaySamplingConfig
 from nerf_ad.dataset.synthetic import make_person
-from nerf_ad.evaluation.held_out import PictureMeter, drive_with_recording, lip_gap
+from nerf_ad.evaluation.held_out import drive_with_recording
+from nerf_ad.evaluation.picture_figures import PictureMeter
+from nerf_ad.face.action_units import mouth_opening
+from nerf_ad.media.audio import read_audio
 from nerf_ad.metrics.landmarks import lagged_correlation
 from nerf_ad.models.talking_head import TalkingHeadConfig
-from nerf_ad.presets import TINY
+from nerf_ad.presets import TINY, with_speech
+from nerf_ad.rendering.drive import drive_with_audio, open_encoder
 from nerf_ad.rendering.render import draw
+from nerf_ad.speech.encoder import DeepSpeechConfig, SpeechFiles, build_speech_encoder
 from nerf_ad.training.checkpoint import load_checkpoint, save_checkpoint
 from nerf_ad.training.head import HeadTrainingConfig
 from nerf_ad.training.speech import SpeechTrainingConfig
@@ -51,6 +58,33 @@ def trained(person: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Avatar
     return train(person, tmp_path_factory.mktemp("tiny") / "person.avatar", TINY, device=CPU)
 
 
+def test_features_of_the_user_s_own_are_learnt_recorded_and_spoken(
+    person: Dataset, tmp_path: Path, rng: np.random.Generator
+) -> None:
+    own = Dataset.open(shutil.copytree(person.root, tmp_path / "own.dataset"))
+    sound = read_audio(own.layout.audio)
+    np.save(tmp_path / "a.npy", rng.normal(size=(2 * own.num_frames, 29)).astype(np.float32))
+    files = SpeechFiles(features=tmp_path / "a.npy")
+    encoder = build_speech_encoder(DeepSpeechConfig(), files)
+    write_npz(own.layout.speech_features("deepspeech"), encode_speech(sound, encoder))
+    avatar = train(own, tmp_path / "own.avatar", with_speech(BRIEF, "deepspeech"), device=CPU)
+    told = avatar.manifest
+    assert (told.speech.kind, told.speech_id, told.speech_channels) == ("deepspeech", "deepspeech:arrays", 29)
+    drive = drive_with_audio(avatar, sound, encoder=open_encoder(avatar, files))
+    np.testing.assert_allclose(drive.code, avatar.codes_of(own), atol=1e-6)
+    with pytest.raises(UsageError, match="need a file of yours"):
+        drive_with_audio(avatar, sound)
+
+
+def test_wanted_features_that_are_not_there_are_named(person: Dataset, tmp_path: Path) -> None:
+    bare = Dataset.open(shutil.copytree(person.root, tmp_path / "bare.dataset"))
+    bare.layout.speech_features("mel").unlink()
+    with pytest.raises(FormatError, match="no phonemes speech features") as caught:
+        train(bare, tmp_path / "bare.avatar", with_speech(BRIEF, "phonemes"), device=CPU)
+    assert caught.value.hint is not None
+    assert "--speech phonemes" in caught.value.hint
+
+
 @pytest.mark.slow
 def test_the_avatar_looks_like_the_person(trained: Avatar, person: Dataset) -> None:
     drive, frames = drive_with_recording(trained, person)
@@ -67,7 +101,7 @@ def test_the_avatar_looks_like_the_person(trained: Avatar, person: Dataset) -> N
 @pytest.mark.slow
 def test_lips_follow_their_own_sound_better_than_another(trained: Avatar, person: Dataset) -> None:
     drive, frames = drive_with_recording(trained, person)
-    truth = lip_gap(person.landmarks().points[frames.start : frames.stop, :, :2].astype(float))
+    truth = mouth_opening(person.landmarks().points[frames.start : frames.stop, :, :2].astype(float))
     scores = lagged_correlation(drive.code[:, 0].astype(float), truth, reach=3)
     late = np.roll(drive.code[:, 0], 4).astype(float)
     assert abs(scores[0]) > 0.5

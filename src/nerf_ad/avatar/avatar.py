@@ -1,7 +1,7 @@
 """Avatar: a trained person, whatever made it; loaded from a folder, driven by codes, giving frames.
 
-``fast`` and ``paper`` implement it. What renders (``rendering``) and what measures (``evaluation``) know no
-more than this class says.
+``fast``, ``fast_ad`` and ``paper`` implement it. What renders (``rendering``) and what measures
+(``evaluation``) know no more than this class says.
 """
 
 from abc import ABC, abstractmethod
@@ -14,7 +14,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from nerf_ad.avatar.folder import HINT, read_manifest, verify_files
-from nerf_ad.avatar.manifest import AvatarManifest, FastManifest, PaperManifest
+from nerf_ad.avatar.manifest import AvatarManifest, FastAdManifest, FastManifest, PaperManifest
 from nerf_ad.core.errors import FormatError
 from nerf_ad.dataset.dataset import Dataset
 from nerf_ad.geometry.rotations import are_rigid
@@ -74,6 +74,7 @@ class Avatar(ABC):
             FormatError: not an avatar, of another version or method, damaged, or with a missing tensor.
         """
         from nerf_ad.avatar.fast import FastAvatar
+        from nerf_ad.avatar.fast_ad import FastAdAvatar
         from nerf_ad.avatar.paper import PaperAvatar
 
         root = Path(root)
@@ -84,6 +85,8 @@ class Avatar(ABC):
         match manifest:
             case FastManifest():
                 avatar = FastAvatar.read(root, manifest, device=device)
+            case FastAdManifest():
+                avatar = FastAdAvatar.read(root, manifest, device=device)
             case PaperManifest():
                 avatar = PaperAvatar.read(root, manifest, device=device)
             case _:

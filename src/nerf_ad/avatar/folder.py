@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from nerf_ad.avatar.manifest import FORMAT, AvatarManifest, FastManifest, PaperManifest
+from nerf_ad.avatar.manifest import FORMAT, AvatarManifest, FastAdManifest, FastManifest, PaperManifest
 from nerf_ad.core.arrays import refuse_misfits
 from nerf_ad.core.errors import FormatError
 from nerf_ad.core.files import read_npz, read_toml, sha256_file
@@ -20,7 +20,7 @@ from nerf_ad.models.talking_head import plate_numbers
 HINT = "copy the avatar again, or train it again"
 
 
-def read_manifest(root: Path) -> FastManifest | PaperManifest:
+def read_manifest(root: Path) -> FastManifest | FastAdManifest | PaperManifest:
     """Read ``avatar.toml``.
 
     Raises:
@@ -40,6 +40,8 @@ def read_manifest(root: Path) -> FastManifest | PaperManifest:
         )
     if method == "fast":
         return FastManifest.from_toml(path)
+    if method == "fast-ad":
+        return FastAdManifest.from_toml(path)
     if method == "paper":
         return PaperManifest.from_toml(path)
     raise FormatError(

@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from nerf_ad.core.config import Config
-from nerf_ad.models.paper.conditions import PaperModelConfig
+from nerf_ad.models.paper.conditions import ConditionConfig, PaperModelConfig
 from nerf_ad.models.speech_code import SpeechCodeConfig
 from nerf_ad.models.talking_head import TalkingHeadConfig
 from nerf_ad.speech.encoder import SpeechConfig
@@ -55,6 +55,17 @@ class FastManifest(AvatarManifest):
     """Sizes of the head and torso networks."""
     speech_code: SpeechCodeConfig
     """Sizes of the speech branch."""
+
+
+class FastAdManifest(AvatarManifest):
+    """An avatar of the planes field whose mouth codes are read off the face that speech paints."""
+
+    method: Literal["fast-ad"] = "fast-ad"
+    """How it makes pictures."""
+    head: TalkingHeadConfig
+    """Sizes of the head and torso networks."""
+    conditions: ConditionConfig
+    """Sizes of what is between speech and mouth code."""
 
 
 class PaperManifest(AvatarManifest):

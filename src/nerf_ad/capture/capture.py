@@ -10,6 +10,7 @@ from nerf_ad.capture.check import file_complaints
 from nerf_ad.capture.complaints import Complaint, refuse_if_unfit, save_complaints, sort_complaints
 from nerf_ad.capture.frames import FPS
 from nerf_ad.capture.recipe import CaptureConfig, Recipe, required_weights
+from nerf_ad.capture.speech import try_supplied
 from nerf_ad.capture.step import Ledger, refuse_other_source, run_steps
 from nerf_ad.capture.survey import (
     choose_crop,
@@ -27,6 +28,7 @@ from nerf_ad.dataset.layout import Layout
 from nerf_ad.face.landmarks import RecordedDetector, build_landmark_detector
 from nerf_ad.media.isolated import decode_isolated, probe_isolated
 from nerf_ad.media.video import Crop, Damage, VideoInfo
+from nerf_ad.speech.encoder import NO_FILES, SpeechFiles, build_speech_encoder, refuse_misplaced_files
 
 MIN_SIZE, MAX_SIZE = 64, 1024
 """Smallest and largest width of a dataset's frames."""
@@ -39,6 +41,7 @@ def capture(
     size: int = 512,
     config: CaptureConfig | None = None,
     landmarks: Path | None = None,
+    speech: SpeechFiles = NO_FILES,
     on_event: Callable[[Event], None] | None = None,
 ) -> Dataset:
     """Make a dataset of a video of one person, or go on with one that was begun.
@@ -49,17 +52,20 @@ def capture(
         size: width and height of its frames in pixels.
         config: choices of the single steps.
         landmarks: the user's own landmarks (npz) instead of the detector's.
+        speech: DeepSpeech's features of this clip, or its network, where ``config`` asks for them.
         on_event: told of progress, warnings and finished steps.
 
     Raises:
         MediaError: the video is not fit.
-        FormatError: the folder holds something else: another video or size, another format version.
-        UsageError: the size is out of range.
+        FormatError: the folder holds something else: another video or size, another format version; or the
+            user's own landmarks or features do not fit the clip.
+        UsageError: the size is out of range, or features of speech are wanted that need a file.
         WeightsError: third-party weights are missing.
     """
     video, root = Path(video), Path(dataset)
+    chosen = config or CaptureConfig()
     with contextlib.closing(
-        capture_events(video, root, size=size, config=config or CaptureConfig(), landmarks=landmarks)
+        capture_events(video, root, size=size, config=chosen, landmarks=landmarks, speech=speech)
     ) as events:
         for event in events:
             if on_event is not None:
@@ -68,7 +74,13 @@ def capture(
 
 
 def capture_events(
-    video: Path, root: Path, *, size: int, config: CaptureConfig, landmarks: Path | None = None
+    video: Path,
+    root: Path,
+    *,
+    size: int,
+    config: CaptureConfig,
+    landmarks: Path | None = None,
+    speech: SpeechFiles = NO_FILES,
 ) -> Generator[Event, None, None]:
     """The same as a generator; closing it stops, and the next call continues."""
     if not MIN_SIZE <= size <= MAX_SIZE or size % 8:
@@ -93,6 +105,9 @@ def capture_events(
     _refuse_missing_weights(config, landmarks)
     if landmarks is not None:
         RecordedDetector(landmarks)  # refuses a file that cannot serve before anything is written
+    refuse_misplaced_files(config.speech, speech)
+    if config.speech.kind == "deepspeech":
+        try_supplied(build_speech_encoder(config.speech, speech), info.seconds)
     look = None
     if found is None or not layout.step_complaints("survey").is_file():
         look = yield from _survey(video, info, landmarks)
@@ -102,7 +117,7 @@ def capture_events(
         ledger = Ledger(layout, _found(layout) or manifest)
         if look is not None:
             yield from _begin(ledger, *look)
-        recipe = Recipe(video, info, config, ledger, landmarks=landmarks)
+        recipe = Recipe(video, info, config, ledger, landmarks=landmarks, speech=speech)
         yield from run_steps(recipe.steps(), ledger, source=f"{source.sha256}:{size}")
 
 

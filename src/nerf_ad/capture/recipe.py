@@ -55,7 +55,17 @@ from nerf_ad.face.tracking import TrackingConfig
 from nerf_ad.media.audio import Waveform, read_audio
 from nerf_ad.media.images import write_image
 from nerf_ad.media.video import Crop, VideoInfo
-from nerf_ad.speech.encoder import MelConfig, SpeechConfig, WhisperConfig, build_speech_encoder
+from nerf_ad.speech.encoder import (
+    NO_FILES,
+    DeepSpeechConfig,
+    MelConfig,
+    PhonemeConfig,
+    SpeechConfig,
+    SpeechFiles,
+    WhisperConfig,
+    build_speech_encoder,
+    speech_weights,
+)
 
 MAX_WARNINGS = 5
 """Complaints of one step that are said while it runs; all of them are in the report."""
@@ -83,9 +93,7 @@ def required_weights(config: CaptureConfig, landmarks: Path | None = None) -> tu
     names: tuple[str, ...] = () if landmarks is not None else ("face-landmarker",)
     if isinstance(config.parsing.parser, BisenetParserConfig):
         names += ("face-parser",)
-    if isinstance(config.speech, WhisperConfig):
-        names += ("speech-encoder",)
-    return names
+    return names + speech_weights(config.speech)
 
 
 class Recipe:
@@ -97,6 +105,7 @@ class Recipe:
         config: choices.
         ledger: the dataset's manifest.
         landmarks: the user's own landmarks instead of the detector's, if any.
+        speech: the user's own features or network of speech, if any.
     """
 
     def __init__(
@@ -107,10 +116,11 @@ class Recipe:
         ledger: Ledger,
         *,
         landmarks: Path | None = None,
+        speech: SpeechFiles = NO_FILES,
     ) -> None:
         self.video, self.info, self.config = video, info, config
         self.ledger, self.layout = ledger, ledger.layout
-        self.recorded = landmarks
+        self.recorded, self.speech_files = landmarks, speech
         self.num_workers = num_cores()
         crop = ledger.manifest.source.crop
         self.crop = None if crop is None else Crop(*crop)
@@ -271,7 +281,7 @@ class Recipe:
 
     def speech(self) -> Work:
         """Features of the clip's own sound."""
-        encoder = build_speech_encoder(self.config.speech)
+        encoder = build_speech_encoder(self.config.speech, self.speech_files)
         yield Progress(stage="speech", done=0, total=1)
         write_npz(
             self.layout.speech_features(self.config.speech.kind), encode_speech(self._waveform, encoder)
@@ -409,6 +419,13 @@ class Recipe:
         match self.config.speech:
             case WhisperConfig():
                 return weights.extractor_id("speech-encoder")
+            case PhonemeConfig():
+                return weights.extractor_id("phoneme-encoder")
+            case DeepSpeechConfig():
+                what, file = next(
+                    (name, file) for name, file in self.speech_files._asdict().items() if file is not None
+                )
+                return f"deepspeech-{what}:{sha256_file(file)[:12]}"
             case MelConfig():
                 return "log-mel"
             case _:

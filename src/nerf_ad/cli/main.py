@@ -43,10 +43,10 @@ VERBS = {
     "render": Verb("AVATAR AUDIO VIDEO", "let an avatar speak new audio", "nerf_ad.cli.render"),
     "evaluate": Verb("AVATAR DATASET", "compare an avatar with held-out frames", "nerf_ad.cli.evaluate"),
     "benchmark": Verb(
-        "capture FOLDER",
-        "measure capture against the truth about synthetic people",
+        "capture|methods ...",
+        "measure capture against the truth, or methods against each other",
         "nerf_ad.cli.benchmark",
-        {"capture": "benchmark_capture"},
+        {"capture": "benchmark_capture", "methods": "benchmark_methods"},
     ),
     "synthesize": Verb("VIDEO", "film a synthetic person, with the truth about it", "nerf_ad.cli.synthesize"),
     "demo": Verb(

@@ -6,6 +6,7 @@ from nerf_ad.avatar.avatar import Avatar
 from nerf_ad.cli.progress import ProgressPrinter
 from nerf_ad.core.device import choose_device
 from nerf_ad.rendering.render import render_events
+from nerf_ad.speech.encoder import SpeechFiles
 
 
 def render(
@@ -17,6 +18,8 @@ def render(
     background: Path | None = None,
     start: float = 0.0,
     seconds: float | None = None,
+    speech_features: Path | None = None,
+    speech_model: Path | None = None,
     device: str = "auto",
 ) -> int:
     """Let an avatar speak new audio: H.264 and AAC at 25 fps, as long as the audio.
@@ -29,12 +32,21 @@ def render(
         background: picture to stand before, instead of the clip's own.
         start: where in the audio to begin, seconds.
         seconds: how much of the audio to speak (default: all).
+        speech_features: DeepSpeech's logits of just what is spoken (.npy or .npz), for an avatar of theirs.
+        speech_model: DeepSpeech 0.1.0 as .onnx or .tflite, for an avatar of its features.
         device: auto, cpu or cuda.
     """
     person = Avatar.load(avatar, device=choose_device(device))
     with ProgressPrinter() as on_event:
         events = render_events(
-            person, audio, video, poses=poses, background=background, start=start, seconds=seconds
+            person,
+            audio,
+            video,
+            poses=poses,
+            background=background,
+            start=start,
+            seconds=seconds,
+            speech=SpeechFiles(speech_features, speech_model),
         )
         for event in events:
             on_event(event)

@@ -267,7 +267,7 @@ class Dataset:
             known = ", ".join(self.speech_names()) or "none"
             raise FormatError(
                 f"{self.root} has no {name} speech features (it has: {known})",
-                hint="run nerf-ad capture again",
+                hint=f"run nerf-ad capture again with --speech {name}",
             )
         arrays = _fields(read_npz(path), SpeechTrack._fields, path)
         refuse_unsound_speech(path, arrays)

@@ -61,7 +61,7 @@ def write_anatomy_page(avatar: Path) -> Path:
     if not source.is_file():
         raise FormatError(
             f"{avatar} has no {NAME}: its method parts no faces",
-            hint="avatars of the presets paper and paper-small have it, unless their row reads no faces",
+            hint="avatars of fast-ad, paper and paper-small have it, unless their row reads no faces",
         )
     arrays = read_npz(source)
     shapes = {name: shape for name, shape in SHAPES.items() if name in arrays}

@@ -6,50 +6,50 @@ the recorded torso of the same frame, as the paper's code is measured (paper.md 
 """
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 
 from nerf_ad.avatar.avatar import Avatar
 from nerf_ad.core.device import prepare_cpu
-from nerf_ad.core.errors import FormatError, WeightsError
-from nerf_ad.core.events import Event, Progress, Saved, Warned
+from nerf_ad.core.errors import FormatError, UsageError
+from nerf_ad.core.events import Event, Progress, Saved
 from nerf_ad.core.files import read_json, write_json
 from nerf_ad.dataset.dataset import Dataset
-from nerf_ad.dataset.expression import MOUTH
-from nerf_ad.dataset.pixels import fit_labels, fit_picture, mouth_boxes
-from nerf_ad.face.landmarks import (
-    LOWER_LIP_INNER,
-    UPPER_LIP_INNER,
-    LandmarkDetector,
-    build_landmark_detector,
-)
-from nerf_ad.face.parsing import Part
+from nerf_ad.dataset.pixels import fit_picture
+from nerf_ad.dataset.references import neutral_frame
+from nerf_ad.evaluation.rows import Recording, Row, open_instruments
 from nerf_ad.media.audio import Waveform, read_audio
 from nerf_ad.media.encoder import VideoWriter
 from nerf_ad.media.images import write_image
-from nerf_ad.metrics.image import psnr
-from nerf_ad.metrics.landmarks import lagged_correlation, landmark_distance
 from nerf_ad.rendering.drive import Drive
 from nerf_ad.rendering.render import draw
 
-OUTER_EYES = (33, 263)
-"""Outer eye corners."""
+LATE = 10
+"""Frames that the row ``shifted`` is late: beyond any lips that still look in time (ours)."""
+ROW_PICTURES = 64
+"""Pictures that the rows ``static`` and ``shifted`` are measured on at most; they are slow to compare."""
 
 
-def evaluate_events(avatar: Avatar, dataset: Dataset, *, out: Path | None = None) -> Iterator[Event]:
+def evaluate_events(
+    avatar: Avatar, dataset: Dataset, *, out: Path | None = None, every: int = 1
+) -> Iterator[Event]:
     """Render the tail, measure it, write ``metrics.json`` and ``preview.mp4`` into the avatar.
 
     Args:
         avatar: who.
         dataset: the clip that it was trained on.
         out: folder to write to instead of the avatar's own.
+        every: measure only each so-manieth frame, the first included; the preview holds each so long.
 
     Raises:
         FormatError: the dataset is not the avatar's.
+        UsageError: ``every`` is below 1.
     """
+    if every < 1:
+        raise UsageError(f"every {every}th frame cannot be measured", hint="--every 1 measures all frames")
     if dataset.manifest.source.sha256 != avatar.manifest.source_sha256:
         raise FormatError(
             f"{avatar.root} was not trained on {dataset.root}", hint="give the data set it was trained on"
@@ -57,39 +57,56 @@ def evaluate_events(avatar: Avatar, dataset: Dataset, *, out: Path | None = None
     prepare_cpu()
     folder = out or avatar.root
     drive, frames = drive_with_recording(avatar, dataset)
+    measured = frames[::every]
     start, stop = (edge / avatar.manifest.fps for edge in (frames.start, frames.stop))
     sound = read_audio(dataset.layout.audio)
     tail = Waveform(sound.samples[round(start * sound.rate) : round(stop * sound.rate)], sound.rate)
     size = avatar.manifest.size
-    pictures, sheet = PictureMeter(dataset, size), Sheet(frames)
+    sheet = Sheet(measured)
     with contextlib.ExitStack() as stack:
-        lips: LipMeter | None = None
-        try:
-            lips = LipMeter(stack.enter_context(build_landmark_detector()))
-        except WeightsError as error:
-            yield Warned(message=f"lips are not measured: {error.message}")
+        instruments = yield from open_instruments(dataset, stack, device=avatar.device)
+        recording = Recording(dataset, size, instruments)
+        thin = -(-len(measured) // ROW_PICTURES)
+        own = Row(recording, step=every)
+        static, shifted = (Row(recording, step=every, picture_every=thin) for _ in range(2))
+        still = neutral_frame(dataset)
         writer = stack.enter_context(
             VideoWriter(folder / "preview.mp4", size=(size, size), fps=avatar.manifest.fps, audio=tail)
         )
-        for done, (index, made) in enumerate(zip(frames, draw(avatar, drive), strict=True), start=1):
-            real = fit_picture(dataset.frame(index), size)
-            pictures.add(index, real, made)
-            sheet.add(index, real, made)
-            if lips is not None:
-                lips.add(real, made)
-            writer.write(made)
-            yield Progress(stage="held-out frames", done=done, total=len(frames))
-    metrics: dict[str, object] = {**pictures.figures(), **(lips.figures() if lips is not None else {})}
+        pictures = draw(avatar, drive.only(np.arange(len(frames))[::every]))
+        for done, (index, made) in enumerate(zip(measured, pictures, strict=True), start=1):
+            face = recording.look(made)
+            own.add(index, made, face)
+            static.add(index, fit_picture(dataset.frame(still), size), recording.face(still))
+            if index + LATE < frames.stop:
+                shifted.add(index + LATE, made, face)
+            sheet.add(index, recording.picture(index), made)
+            for _ in range(min(every, frames.stop - index)):
+                writer.write(made)
+            yield Progress(stage="held-out frames", done=done, total=len(measured))
     write_image(folder / "held_out.png", sheet.picture())
     write_json(
         folder / "metrics.json",
         {
             "protocol": protocol(avatar),
             "frames": [frames.start, frames.stop],
+            "every": every,
             "size": size,
             "driven_by": avatar.manifest.driven_by,
             "speech": avatar.manifest.speech_id,
-            **metrics,
+            **own.figures(),
+            "rows": {
+                "static": {
+                    "means": f"training frame {still}, shown all the time",
+                    "pictures_every": thin * every,
+                    **static.figures(),
+                },
+                "shifted": {
+                    "means": f"rendered frames, {LATE} frames late",
+                    "pictures_every": thin * every,
+                    **shifted.figures(),
+                },
+            },
         },
     )
     yield Saved(path=str(folder / "metrics.json"))
@@ -108,6 +125,7 @@ def evaluate(
     avatar: Avatar | str | Path,
     dataset: Dataset | str | Path,
     *,
+    every: int = 1,
     on_event: Callable[[Event], None] | None = None,
 ) -> dict[str, object]:
     """Measure an avatar on the held-out tail; see ``evaluate_events``.
@@ -117,7 +135,7 @@ def evaluate(
     """
     person = avatar if isinstance(avatar, Avatar) else Avatar.load(avatar)
     clip = dataset if isinstance(dataset, Dataset) else Dataset.open(dataset)
-    for event in evaluate_events(person, clip):
+    for event in evaluate_events(person, clip, every=every):
         if on_event is not None:
             on_event(event)
     result: dict[str, object] = read_json(person.root / "metrics.json")
@@ -147,87 +165,11 @@ def drive_with_recording(avatar: Avatar, dataset: Dataset) -> tuple[Drive, range
     ), frames
 
 
-class PictureMeter:
-    """PSNR in dB by region, frame by frame."""
-
-    def __init__(self, dataset: Dataset, size: int) -> None:
-        self.dataset, self.size = dataset, size
-        points = dataset.landmarks().points[:, :, :2] * (size / dataset.size)
-        self.boxes = mouth_boxes(points, size)
-        self.rows: dict[str, list[float]] = {"psnr": [], "psnr_head": [], "psnr_mouth": []}
-
-    def add(
-        self, index: int, real: UInt8[np.ndarray, "size size 3"], made: UInt8[np.ndarray, "size size 3"]
-    ) -> None:
-        """Measure the rendering of frame ``index``."""
-        left, top, right, bottom = self.boxes[index]
-        mouth = np.zeros((self.size, self.size), bool)
-        mouth[top:bottom, left:right] = True
-        self.rows["psnr"].append(psnr(made, real))
-        for name, where in (
-            ("psnr_head", fit_labels(self.dataset.labels(index), self.size) == Part.HEAD),
-            ("psnr_mouth", mouth),
-        ):
-            if where.any():
-                self.rows[name].append(psnr(made, real, where))
-
-    def figures(self) -> dict[str, float]:
-        """The mean over frames of each frame's figure."""
-        return {name: round(float(np.mean(values)), 3) for name, values in self.rows.items() if values}
-
-
-class LipMeter:
-    """Mouth landmark distance and the lips' correlation with the recording, by one detector on both."""
-
-    def __init__(self, detector: LandmarkDetector) -> None:
-        self.detector = detector
-        self.made: list[Float[np.ndarray, "478 2"]] = []
-        self.real: list[Float[np.ndarray, "478 2"]] = []
-        self.frames_without_face = 0
-
-    def add(self, real: UInt8[np.ndarray, "size size 3"], made: UInt8[np.ndarray, "size size 3"]) -> None:
-        """Look for the face in both."""
-        faces = [self.detector.detect(np.ascontiguousarray(picture)) for picture in (real, made)]
-        if not all(faces):
-            self.frames_without_face += 1
-            return
-        for found, kept in zip(faces, (self.real, self.made), strict=True):
-            kept.append(found[0].points[:, :2].astype(np.float64))
-
-    def figures(self) -> dict[str, object]:
-        """Figures of the frames in which both faces were found."""
-        if len(self.made) < 3:
-            return {"frames_without_face": self.frames_without_face}
-        made, real = np.stack(self.made), np.stack(self.real)
-        lips = list(MOUTH)
-        gaps = [lip_gap(points) for points in (made, real)]
-        scores = lagged_correlation(*gaps)
-        best = max(scores, key=lambda lag: scores[lag])
-        eyes = np.linalg.norm(real[:, OUTER_EYES[0]] - real[:, OUTER_EYES[1]], axis=-1).mean()
-        distance = landmark_distance(made[:, lips], real[:, lips])
-        return {
-            "mouth_lmd_mp_px": round(distance, 4),
-            "mouth_lmd_mp_normalised": round(distance / float(eyes), 5),
-            "lip_gap_correlation": round(scores[0], 4),
-            "lip_gap_best_lag_frames": best,
-            "lip_gap_best_correlation": round(scores[best], 4),
-            "lip_gap_amplitude_ratio": round(float(gaps[0].std() / max(gaps[1].std(), 1e-9)), 4),
-            "frames_without_face": self.frames_without_face,
-            "detector": self.detector.id,
-        }
-
-
-def lip_gap(points: Float[np.ndarray, "frames 478 2"]) -> Float[np.ndarray, "frames"]:
-    """Inner-lip gap over the distance of the outer eye corners."""
-    gap = np.linalg.norm(points[:, UPPER_LIP_INNER] - points[:, LOWER_LIP_INNER], axis=-1)
-    return np.asarray(gap / np.linalg.norm(points[:, OUTER_EYES[0]] - points[:, OUTER_EYES[1]], axis=-1))
-
-
 class Sheet:
     """Rendered over recorded frames, spread over the tail."""
 
-    def __init__(self, frames: range, *, columns: int = 8) -> None:
-        self.chosen = {int(index) for index in np.linspace(frames.start, frames.stop - 1, columns)}
+    def __init__(self, frames: Sequence[int], *, columns: int = 8) -> None:
+        self.chosen = {frames[int(place)] for place in np.linspace(0, len(frames) - 1, columns)}
         self.pairs: list[UInt8[np.ndarray, "height width 3"]] = []
 
     def add(

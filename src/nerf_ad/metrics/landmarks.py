@@ -28,12 +28,15 @@ def lagged_correlation(
 ) -> dict[int, float]:
     """Correlation of two curves for every lag; a positive lag means that ``made`` comes later.
 
-    A curve that does not move correlates 0.
+    A curve that does not move correlates 0. Pairs of which one is NaN, where nothing was measured, do not
+    count.
     """
     result = {}
     for lag in range(-reach, reach + 1):
         a = made[lag:] if lag >= 0 else made[:lag]
-        b = real[: len(real) - lag] if lag >= 0 else real[-lag:]
+        b = real[: max(len(real) - lag, 0)] if lag >= 0 else real[-lag:]
+        both = np.isfinite(a) & np.isfinite(b)
+        a, b = a[both], b[both]
         flat = len(a) < 3 or a.std() < 1e-9 or b.std() < 1e-9
         result[lag] = 0.0 if flat else float(np.corrcoef(a, b)[0, 1])
     return result

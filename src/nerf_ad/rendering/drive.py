@@ -10,10 +10,11 @@ from jaxtyping import Float, Int
 
 from nerf_ad.avatar.avatar import Avatar, Moment
 from nerf_ad.avatar.torso_pictures import TorsoSource
-from nerf_ad.core.errors import BadInputError, FormatError
+from nerf_ad.core.errors import BadInputError, FormatError, UsageError
 from nerf_ad.geometry.rotations import are_rigid
 from nerf_ad.media.audio import Waveform
-from nerf_ad.speech.encoder import SpeechEncoder, build_speech_encoder
+from nerf_ad.speech.deepspeech import ARRAYS_ID
+from nerf_ad.speech.encoder import NO_FILES, SpeechEncoder, SpeechFiles, build_speech_encoder
 
 
 class Drive(NamedTuple):
@@ -51,17 +52,30 @@ def num_frames_of(waveform: Waveform, fps: int) -> int:
     return max(1, round(len(waveform.samples) / waveform.rate * fps))
 
 
-def open_encoder(avatar: Avatar) -> SpeechEncoder:
+def open_encoder(avatar: Avatar, files: SpeechFiles = NO_FILES) -> SpeechEncoder:
     """The speech encoder that the avatar was trained with.
+
+    Args:
+        avatar: the person.
+        files: what the user supplies, for avatars that speak from DeepSpeech's features: its network, or the
+            features of the audio. Which network made an array nobody can tell, so arrays go with any.
 
     Raises:
         FormatError: this machine's encoder is another one.
+        UsageError: files are wanting, or not wanted.
     """
-    encoder = build_speech_encoder(avatar.manifest.speech)
-    if encoder.id != avatar.manifest.speech_id:
+    kind, wanted = avatar.manifest.speech.kind, avatar.manifest.speech_id
+    if kind == "deepspeech" and files == NO_FILES:
+        raise UsageError(
+            f"{avatar.root} speaks from DeepSpeech's features, which need a file of yours",
+            hint="--speech-model FILE.onnx, or --speech-features FILE.npy with those of this very audio",
+        )
+    encoder = build_speech_encoder(avatar.manifest.speech, files)
+    if encoder.id != wanted and not (kind == "deepspeech" and ARRAYS_ID in (encoder.id, wanted)):
+        own = "give the network that it was trained with" if kind == "deepspeech" else "nerf-ad weights fetch"
         raise FormatError(
-            f"{avatar.root} was trained with {avatar.manifest.speech_id} features, here is {encoder.id}",
-            hint="fetch the right weights with: nerf-ad weights fetch, or train the avatar again",
+            f"{avatar.root} was trained with {wanted} features, here is {encoder.id}",
+            hint=f"{own}, or train the avatar again",
         )
     return encoder
 

@@ -16,7 +16,8 @@ from nerf_ad.core.workers import in_order, single_threads
 from nerf_ad.media.audio import SPEECH_RATE, Waveform, read_audio
 from nerf_ad.media.encoder import VideoWriter
 from nerf_ad.media.images import read_image, resize_image
-from nerf_ad.rendering.drive import Drive, drive_with_audio, refuse_bent
+from nerf_ad.rendering.drive import Drive, drive_with_audio, open_encoder, refuse_bent
+from nerf_ad.speech.encoder import NO_FILES, SpeechFiles
 
 LONGEST = 86_400.0
 """Largest time that can be asked for, seconds."""
@@ -53,6 +54,7 @@ def render_events(
     background: Path | None = None,
     start: float = 0.0,
     seconds: float | None = None,
+    speech: SpeechFiles = NO_FILES,
 ) -> Iterator[Event]:
     """Render as a stream of events; the video appears whole at the end.
 
@@ -64,6 +66,8 @@ def render_events(
         background: a picture to stand before.
         start: where in the audio to begin, seconds.
         seconds: how much of it, all where absent.
+        speech: DeepSpeech's network, or its features of just that part of the audio; for avatars that speak
+            from them.
 
     Raises:
         BadInputError: something given cannot be used.
@@ -77,7 +81,7 @@ def render_events(
     plate = None if background is None else _plate(background, avatar.manifest.size)
     path = None if poses is None else _poses(poses)
     yield Progress(stage="listening", done=0, total=1)
-    drive = drive_with_audio(avatar, heard, poses=path)
+    drive = drive_with_audio(avatar, heard, encoder=open_encoder(avatar, speech), poses=path)
     yield Progress(stage="listening", done=1, total=1)
     total = len(drive.camera_to_world)
     size = (avatar.manifest.size, avatar.manifest.size)
@@ -100,6 +104,7 @@ def render(
     background: Path | None = None,
     start: float = 0.0,
     seconds: float | None = None,
+    speech: SpeechFiles = NO_FILES,
 ) -> Path:
     """Let an avatar speak; see ``render_events``.
 
@@ -108,7 +113,14 @@ def render(
     """
     person = avatar if isinstance(avatar, Avatar) else Avatar.load(avatar, device=device or choose_device())
     events = render_events(
-        person, Path(audio), Path(video), poses=poses, background=background, start=start, seconds=seconds
+        person,
+        Path(audio),
+        Path(video),
+        poses=poses,
+        background=background,
+        start=start,
+        seconds=seconds,
+        speech=speech,
     )
     for event in events:
         if on_event is not None:

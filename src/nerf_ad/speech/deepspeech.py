@@ -1,11 +1,10 @@
 """The paper's speech features, for those who have them: logits of DeepSpeech 0.1.0, 29 numbers at 50 Hz.
 
-Its weights are nobody's to pass on here. Whoever has features that another tool made gives that file;
-whoever has the network as ONNX gives that, and new audio can be spoken too. The network reads cepstra: 26 of
+Its weights are not passed on here. Whoever has features that another tool made gives that file; whoever has
+the network as ONNX or TFLite gives that, and new audio can be spoken too. The network reads cepstra: 26 of
 them every 10 ms, every second of these kept, each with the 9 before and the 9 behind it beside it.
 """
 
-import importlib
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,9 +12,10 @@ import numpy as np
 from jaxtyping import Float, Float32
 from scipy import fft
 
-from nerf_ad.core.errors import FormatError, NerfAdError, WeightsError
+from nerf_ad.core.errors import FormatError, WeightsError
 from nerf_ad.core.files import sha256_file
 from nerf_ad.speech.mel import SAMPLE_RATE, num_steps
+from nerf_ad.speech.network import Array, brief, open_network
 
 NUM_LOGITS: Final = 29
 """Letters, space, apostrophe and the blank."""
@@ -30,6 +30,10 @@ _PREEMPHASIS, _LIFTER = 0.97, 22
 _FULL_SCALE = 32768.0
 """The network was trained on 16-bit numbers; the first cepstrum is a logarithm and feels it."""
 _ADNERF_WINDOW = 16
+ARRAYS_ID: Final = "deepspeech:arrays"
+"""Id of features that came as arrays: which network made them, nobody can tell."""
+SLACK_STEPS: Final = 10
+"""Steps by which an array may differ from its sound: tools round, and cut a little off (ours)."""
 _HINT = "give an array of (steps 29) at 50 Hz, or AD-NeRF's (frames 16 29)"
 
 
@@ -119,8 +123,49 @@ def _triangles() -> Float[np.ndarray, "bands frequencies"]:
     return np.where(place < centre, rising, falling) * ((place >= left) & (place < right))
 
 
+class DeepSpeechArrays:
+    """DeepSpeech's logits of one sound, made by another tool."""
+
+    id = ARRAYS_ID
+    name = "deepspeech"
+    rate_hz = RATE_HZ
+    channels = NUM_LOGITS
+
+    def __init__(self, path: Path) -> None:
+        """Read the array; see ``read_deepspeech``.
+
+        Raises:
+            FormatError: it cannot be used.
+        """
+        self._path = path
+        self._features = read_deepspeech(path)
+
+    def refuse_other_length(self, steps: int) -> None:
+        """Stop at a sound that the array cannot be of.
+
+        Raises:
+            FormatError: it lasts longer or shorter by more than 0.2 s.
+        """
+        if abs(len(self._features) - steps) > SLACK_STEPS:
+            raise FormatError(
+                f"{self._path} holds features of {len(self._features) / RATE_HZ:.2f} s, "
+                f"the sound lasts {steps / RATE_HZ:.2f} s",
+                hint="give the features of this very sound, or a network (--speech-model) for any sound",
+            )
+
+    def encode(self, waveform: Float32[np.ndarray, "samples"]) -> Float32[np.ndarray, "steps channels"]:
+        """The features, if the sound is as long as they are; the last few steps are cut or repeated.
+
+        Raises:
+            FormatError: they are of another sound.
+        """
+        steps = num_steps(len(waveform))
+        self.refuse_other_length(steps)
+        return self._features[np.minimum(np.arange(steps), len(self._features) - 1)]
+
+
 class DeepSpeechEncoder:
-    """DeepSpeech's logits from a network that the user supplies as ONNX."""
+    """DeepSpeech's logits from a network that the user supplies as ONNX or TFLite."""
 
     name = "deepspeech"
     rate_hz = RATE_HZ
@@ -130,29 +175,22 @@ class DeepSpeechEncoder:
         """Open the network.
 
         Args:
-            path: ONNX with one float input whose last axis is 494 (cepstra with context) or that takes a
-                waveform, perhaps a whole-number input for the number of steps, and a first output whose last
-                axis is 29.
+            path: ``.onnx`` or ``.tflite`` with one float input whose last axis is 494 (cepstra with context)
+                or that takes a waveform, perhaps a whole-number input for the number of steps, and a first
+                output whose last axis is 29.
 
         Raises:
-            NerfAdError: onnxruntime cannot be imported.
+            NerfAdError: what runs it cannot be imported.
             WeightsError: the file is missing, or is not such a network.
         """
-        try:
-            runtime: Any = importlib.import_module("onnxruntime")  # it has no types
-        except ImportError as error:
-            raise NerfAdError(
-                f"DeepSpeech as ONNX needs onnxruntime, which cannot be imported: {error}",
-                hint="pip install onnxruntime, or give the features as an array",
-            ) from error
-        if not path.is_file():
-            raise WeightsError(f"{path} is missing", hint="give the path of a DeepSpeech network as ONNX")
-        try:
-            self._session: Any = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-        except Exception as error:
-            what = " ".join(str(error).split())[:200]
-            raise WeightsError(f"{path} cannot be opened as ONNX: {what}") from error
         self._path = path
+        self._network = open_network(path)
+        signals = [entry.name for entry in self._network.inputs if not entry.is_whole]
+        if len(signals) != 1:
+            raise WeightsError(
+                f"{path} takes {len(signals)} signals ({', '.join(signals) or 'none'}), not one",
+                hint="networks that hear in pieces (DeepSpeech 0.6 and later) read other cepstra: use 0.1.0",
+            )
         self.id = f"deepspeech:{sha256_file(path)[:12]}"
 
     def encode(self, waveform: Float32[np.ndarray, "samples"]) -> Float32[np.ndarray, "steps channels"]:
@@ -164,21 +202,17 @@ class DeepSpeechEncoder:
         steps = num_steps(len(waveform))
         if steps == 0:
             return np.zeros((0, NUM_LOGITS), np.float32)
-        feeds: dict[str, np.ndarray[Any, np.dtype[Any]]] = {}
-        for entry in self._session.get_inputs():
-            if entry.type in ("tensor(int32)", "tensor(int64)"):
-                kind = np.int32 if entry.type == "tensor(int32)" else np.int64
-                feeds[entry.name] = np.full((1,) * len(entry.shape), steps, kind)
-            else:
-                is_cepstra = bool(entry.shape) and entry.shape[-1] == INPUTS
-                value = network_inputs(waveform) if is_cepstra else waveform
-                missing = len(entry.shape) - value.ndim
-                feeds[entry.name] = value.reshape((1,) * missing + value.shape)
+        feeds: dict[str, Array] = {}
+        for name, shape, dtype in self._network.inputs:
+            if issubclass(dtype, np.integer):
+                feeds[name] = np.full((1,) * len(shape), steps, dtype)
+                continue
+            value = network_inputs(waveform) if shape and shape[-1] == INPUTS else waveform
+            feeds[name] = value.reshape((1,) * (len(shape) - value.ndim) + value.shape)
         try:
-            made = np.asarray(self._session.run(None, feeds)[0], np.float32)
+            made = self._network.run(feeds)
         except Exception as error:
-            what = " ".join(str(error).split())[:200]
-            raise WeightsError(f"{self._path} does not take speech: {what}") from error
+            raise WeightsError(f"{self._path} does not take speech: {brief(error)}") from error
         if made.ndim == 0 or made.shape[-1] != NUM_LOGITS or made.size < steps * NUM_LOGITS:
             raise WeightsError(
                 f"{self._path} gives numbers of shape {made.shape} for {steps} steps of {NUM_LOGITS}"

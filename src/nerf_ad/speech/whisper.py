@@ -1,8 +1,6 @@
 """The encoder of Whisper tiny.en (Radford et al. 2022) in plain torch: 50 steps a second of 384 numbers.
 
-The network sees 30 s at a time and knows positions only inside that piece. So a waveform of any length is cut
-into overlapping pieces, of which only the middles are kept and cross-faded: a step is never seen without
-context on both sides, unless the sound itself begins or ends there.
+The network sees 30 s at a time and knows positions only inside that piece: see ``pieces``.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,18 +16,12 @@ from torch.nn import functional
 from nerf_ad.core.errors import WeightsError
 from nerf_ad.speech.ctranslate import read_variables
 from nerf_ad.speech.encoder import WhisperLayer
-from nerf_ad.speech.mel import NUM_BINS, SAMPLE_RATE, STEP_SAMPLES, mel_power, num_steps
+from nerf_ad.speech.mel import NUM_BINS, STEP_SAMPLES, mel_power, num_steps
+from nerf_ad.speech.pieces import PIECE, RATE, piece_starts, piece_weight
 
 LAYERS: Final[tuple[WhisperLayer, ...]] = get_args(WhisperLayer)
 """In the order in which the network gives them."""
 
-_PIECE_SECONDS: Final = 30
-"""What the network was trained on."""
-_HOP_SECONDS: Final = 20
-_FADE_SECONDS: Final = 1
-_RATE: Final = SAMPLE_RATE // STEP_SAMPLES
-_PIECE: Final = _PIECE_SECONDS * _RATE
-_MARGIN: Final = (_PIECE_SECONDS - _HOP_SECONDS) * _RATE // 2
 _DYNAMIC_RANGE: Final = 8.0
 """Decades below the loudest band that are kept (Whisper's preparation of its input)."""
 
@@ -61,7 +53,7 @@ class WhisperNetwork(nn.Module):
     """Two convolutions, stored positions, blocks, a last norm."""
 
     def __init__(
-        self, *, width: int = 384, num_heads: int = 6, num_blocks: int = 4, steps: int = _PIECE
+        self, *, width: int = 384, num_heads: int = 6, num_blocks: int = 4, steps: int = PIECE
     ) -> None:
         super().__init__()
         self.conv1 = nn.Conv1d(NUM_BINS, width, 3, padding=1)
@@ -83,7 +75,7 @@ class WhisperNetwork(nn.Module):
 class WhisperEncoder:
     """Whisper tiny.en features of any length of sound."""
 
-    rate_hz = float(_RATE)
+    rate_hz = float(RATE)
 
     def __init__(
         self, network: WhisperNetwork, *, extractor: str, layers: Sequence[WhisperLayer] = ("final",)
@@ -103,32 +95,16 @@ class WhisperEncoder:
         """
         steps = num_steps(len(waveform))
         starts = piece_starts(steps)
-        mel = _log_mel(waveform, starts[-1] + _PIECE)
-        total = torch.zeros(starts[-1] + _PIECE, self.channels)
+        mel = _log_mel(waveform, starts[-1] + PIECE)
+        total = torch.zeros(starts[-1] + PIECE, self.channels)
         weight = torch.zeros(len(total), 1)
         for start in starts:
-            layers = self._network(mel[None, :, 2 * start : 2 * (start + _PIECE)])
+            layers = self._network(mel[None, :, 2 * start : 2 * (start + PIECE)])
             fade = piece_weight(is_first=start == starts[0], is_last=start == starts[-1])
-            total[start : start + _PIECE] += fade * torch.cat([layers[i][0] for i in self._layers], dim=-1)
-            weight[start : start + _PIECE] += fade
+            total[start : start + PIECE] += fade * torch.cat([layers[i][0] for i in self._layers], dim=-1)
+            weight[start : start + PIECE] += fade
         features: np.ndarray = (total[:steps] / weight[:steps]).numpy()
         return features
-
-
-def piece_starts(steps: int) -> list[int]:
-    """First step of each piece: one piece for 30 s or less, then one more for each 20 s begun."""
-    hop = _HOP_SECONDS * _RATE
-    return list(range(0, max(steps - _PIECE + hop, 1), hop))
-
-
-def piece_weight(*, is_first: bool, is_last: bool) -> Float32[Tensor, "steps 1"]:
-    """Weight of each step of a piece: zero in the margins (5 s a side) but at the ends of the sound."""
-    step = torch.arange(_PIECE) + 0.5
-    fade = _FADE_SECONDS * _RATE
-    rise = ((step - _MARGIN) / fade + 0.5).clamp(0, 1)
-    fall = ((_PIECE - _MARGIN - step) / fade + 0.5).clamp(0, 1)
-    weight = (1.0 if is_first else rise) * (1.0 if is_last else fall) * torch.ones(_PIECE)
-    return weight[:, None]
 
 
 def load_whisper(

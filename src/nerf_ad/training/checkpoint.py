@@ -52,6 +52,16 @@ def load_checkpoint(path: Path) -> Checkpoint | None:
         ) from error
 
 
+def load_facts(path: Path) -> dict[str, Any]:
+    """Step, seconds and the like of a resume file, without its tensors; nothing where it is damaged."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            facts: dict[str, Any] = json.loads(file.metadata()["facts"])
+            return facts
+    except (SafetensorError, KeyError, TypeError, json.JSONDecodeError, OSError):
+        return {}
+
+
 def optimiser_state(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
     """An optimiser's tensors by parameter number, without pickle."""
     state = optimiser.state_dict()["state"]

@@ -78,5 +78,6 @@ def carve_head(clip: Clip, *, resolution: int) -> Hull:
 
 
 def speech_in_use(dataset: Dataset, speech: SpeechConfig) -> SpeechConfig:
-    """The configured encoder where the dataset has its features, else log-mel."""
-    return speech if speech.kind in dataset.speech_names() else MelConfig()
+    """The configured encoder where the dataset has its features, else log-mel if it has those."""
+    names, mel = dataset.speech_names(), MelConfig()
+    return speech if speech.kind in names or mel.kind not in names else mel

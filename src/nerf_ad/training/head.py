@@ -1,9 +1,10 @@
-"""Stage 3: the head's radiance field."""
+"""The last stage of the planes field: the head's radiance field."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -51,6 +52,38 @@ class HeadTrainingConfig(Config):
     """How quickly a weight once seen is forgotten; slow, because a wide open mouth is rare."""
 
 
+class HeadConditions(ABC):
+    """What frames of the clip are conditioned on while the head is trained."""
+
+    @abstractmethod
+    def draw(self, frames: Int[Tensor, "batch"], generator: torch.Generator) -> Condition:
+        """Conditions of a step's frames, disturbed as training wants them; without the shot."""
+
+    @abstractmethod
+    def show(self, frames: Int[Tensor, "batch"]) -> Condition:
+        """Conditions as rendering has them."""
+
+
+class MeasuredConditions(HeadConditions):
+    """Mouth codes measured in the frames: the field learns what a mouth looks like from the mouth."""
+
+    def __init__(self, every: Condition, *, code_noise: float) -> None:
+        """Conditions of every frame, and the deviation of the noise that training adds to mouth codes."""
+        self.every = every
+        self.code_noise = code_noise
+
+    def draw(self, frames: Int[Tensor, "batch"], generator: torch.Generator) -> Condition:
+        """Mouth codes with noise."""
+        mouth = self.every.mouth[frames]
+        noise = torch.randn(mouth.shape, generator=generator).to(mouth.device)
+        return Condition(mouth + self.code_noise * noise, self.every.eyes[frames])
+
+    def show(self, frames: Int[Tensor, "batch"]) -> Condition:
+        """What was measured."""
+        shot = None if self.every.shot is None else self.every.shot[frames]
+        return Condition(self.every.mouth[frames], self.every.eyes[frames], shot)
+
+
 class PoseCorrections(nn.Module):
     """A small rigid motion of the head for every frame, learned with the picture."""
 
@@ -80,21 +113,23 @@ def skew(vector: Float[Tensor, "batch 3"]) -> Float[Tensor, "batch 3 3"]:
 class HeadModule(nn.Module):
     """What the stage trains: the field and the pose corrections. The grid's state goes with them."""
 
-    def __init__(self, model: TalkingHead, num_frames: int) -> None:
+    def __init__(self, model: TalkingHead, num_frames: int, *, speech: nn.Module | None = None) -> None:
+        """``speech``: networks that make the mouth code, where they learn with the field."""
         super().__init__()
         self.field = model.field
         self.grid = model.grid
         self.corrections = PoseCorrections(num_frames)
+        self.speech = speech
 
 
 def head_parameters(module: HeadModule, config: HeadTrainingConfig) -> list[dict[str, object]]:
-    """Adam's groups: planes, networks, pose corrections."""
+    """Adam's groups, each with the ``rate`` that it starts from: planes, networks, pose corrections."""
     planes = list(module.field.encoding.parameters())
     networks = [value for name, value in module.field.named_parameters() if not name.startswith("encoding.")]
     return [
-        {"params": planes, "lr": config.plane_rate},
-        {"params": networks, "lr": config.network_rate},
-        {"params": [module.corrections.delta], "lr": config.pose_rate},
+        {"params": planes, "rate": config.plane_rate},
+        {"params": networks, "rate": config.network_rate},
+        {"params": [module.corrections.delta], "rate": config.pose_rate},
     ]
 
 
@@ -105,7 +140,7 @@ def fit_head(
     state: StageState,
     sampler: RaySampler,
     poses: Float[Tensor, "frames 4 4"],
-    conditions: Condition,
+    conditions: HeadConditions,
     *,
     seconds: float | None,
 ) -> Iterator[Event]:
@@ -118,18 +153,18 @@ def fit_head(
         state: step, optimiser, generators.
         sampler: rays of the training frames.
         poses: tracked poses of all frames.
-        conditions: measured mouth codes and eye states of all frames.
+        conditions: mouth codes and eye states of the frames.
         seconds: time budget of the stage.
     """
     budget = Budget(num_steps=config.num_steps, seconds=seconds, least_steps=config.least_steps)
-    rates = (config.plane_rate, config.network_rate, config.pose_rate)
     smooth_error = 0.0
     if not budget.is_spent(state.step, state.seconds):
         state.reopen()
     try:
         while not state.finished:
             share = budget.share(state.step, state.seconds)
-            for group, rate in zip(state.optimiser.param_groups, rates, strict=True):
+            for group in state.optimiser.param_groups:
+                rate = group["rate"]
                 group["lr"] = (
                     decayed(rate, rate * config.final_share, share) * state.rate_factor if rate else 0.0
                 )
@@ -168,7 +203,7 @@ def tighten_grid(
     model: TalkingHead,
     sampler: RaySampler,
     poses: Float[Tensor, "frames 4 4"],
-    conditions: Condition,
+    conditions: HeadConditions,
     *,
     num_batches: int = 192,
 ) -> Iterator[Event]:
@@ -186,7 +221,7 @@ def tighten_grid(
             torch.from_numpy(batch.pixels).to(device),
             torch.from_numpy(batch.slot).to(device),
             poses[frames],
-            Condition(conditions.mouth[frames], conditions.eyes[frames]),
+            conditions.show(frames),
         )
         model.grid.observe(head.points, head.weights)
         if done % 16 == 0:
@@ -200,7 +235,7 @@ def head_loss(
     module: HeadModule,
     batch: RayBatch,
     poses: Float[Tensor, "frames 4 4"],
-    conditions: Condition,
+    conditions: HeadConditions,
     state: StageState,
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
     """Loss of one batch of rays, and the mean squared colour error for the log."""
@@ -209,8 +244,7 @@ def head_loss(
     slot = torch.from_numpy(batch.slot).to(device)
     rgb, behind = torch.from_numpy(batch.rgb).to(device), torch.from_numpy(batch.behind).to(device)
     inside, certain = torch.from_numpy(batch.head).to(device), torch.from_numpy(batch.certain).to(device)
-    mouth = conditions.mouth[frames]
-    mouth = mouth + config.code_noise * torch.randn(mouth.shape, generator=state.torch).to(device)
+    condition = conditions.draw(frames, state.torch)
     pose, far = poses[frames], poses.new_zeros(())
     if config.pose_rate > 0:
         pose, far = module.corrections(pose, frames)
@@ -219,7 +253,7 @@ def head_loss(
         torch.from_numpy(batch.pixels).to(device),
         slot,
         pose,
-        Condition(mouth, conditions.eyes[frames]),
+        condition,
         jitter=jitter,
     )
     error = (over(head.rgb, head.opacity, behind) - rgb).square().mean()

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from nerf_ad.core.events import Event, Preview
 from nerf_ad.dataset.pixels import PixelCache
 from nerf_ad.media.images import write_image
-from nerf_ad.models.talking_head import Condition, TalkingHead
+from nerf_ad.models.talking_head import TalkingHead
+from nerf_ad.training.head import HeadConditions
 from nerf_ad.training.stage import StageState
 
 
@@ -40,7 +41,7 @@ class Previewer:
         module: nn.Module,
         state: StageState,
         poses: Float[Tensor, "frames 4 4"],
-        conditions: Condition,
+        conditions: HeadConditions,
         recording: Recording,
         *,
         every_seconds: float = 60.0,
@@ -74,11 +75,10 @@ class Previewer:
     def _sheet(self) -> np.ndarray:
         rows = []
         for index in self.chosen:
-            one, have = slice(index, index + 1), self.conditions
-            shot = None if have.shot is None else have.shot[one]
-            condition = Condition(have.mouth[one], have.eyes[one], shot)
+            pose = self.poses[index : index + 1]
             with torch.no_grad():
-                made = self.model.frame(condition, self.poses[index : index + 1])
+                frame = torch.tensor([index], device=pose.device)
+                made = self.model.frame(self.conditions.show(frame), pose)
             picture = (made.clamp(0, 1) * 255).round().byte().cpu().numpy()
             rows.append(np.concatenate([picture, np.asarray(self.recording.cache.frames[index])], axis=0))
         return np.concatenate(rows, axis=1)

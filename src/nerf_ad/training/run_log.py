@@ -14,6 +14,7 @@ from nerf_ad.core.config import Config
 from nerf_ad.core.errors import FormatError, UsageError
 from nerf_ad.core.events import Event
 from nerf_ad.core.files import explained, locked, read_json, write_json, write_text
+from nerf_ad.training.checkpoint import load_facts
 
 
 class RunLog:
@@ -50,11 +51,26 @@ class RunLog:
         write_text(self.folder / "config.toml", config.to_toml())
         self.events = self.folder / "events.jsonl"
         _mend(self.events)
+        self._shared: dict[str, dict[str, float]] = {}
 
     def write(self, event: Event) -> None:
         """Append one event."""
         with explained(self.events), self.events.open("a", encoding="utf-8") as file:
             file.write(event.model_dump_json(exclude_none=True) + "\n")
+
+    def note_shared(self, stage: str, *, step: int, seconds: float) -> None:
+        """Keep what a stage took whose resume file may lie elsewhere, for ``stages.json``."""
+        self._shared[stage] = {"step": step, "seconds": seconds}
+
+    def write_stages(self) -> None:
+        """Write ``stages.json``: optimiser steps and seconds of every stage, interruptions not counted."""
+        own = {path.stem: load_facts(path) for path in sorted(self.folder.glob("*.safetensors"))}
+        took = {
+            name: {"step": facts["step"], "seconds": facts["seconds"]}
+            for name, facts in own.items()
+            if {"step", "seconds"} <= set(facts)
+        }
+        write_json(self.folder / "stages.json", {**self._shared, **took})
 
 
 @contextlib.contextmanager
@@ -73,7 +89,9 @@ def open_run(root: Path, fingerprint: str, config: Config) -> Iterator[RunLog]:
             raise UsageError(
                 f"{root} is being trained by another process", hint="wait for it, or choose a new folder"
             )
-        yield RunLog(root, fingerprint, config)
+        log = RunLog(root, fingerprint, config)
+        yield log
+        log.write_stages()
 
 
 def _may_be_taken(root: Path) -> bool:

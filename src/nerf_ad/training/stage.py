@@ -128,7 +128,14 @@ class StageState:
         """Whether it is time to write the resume file again."""
         return time.monotonic() - self._saved_at > SAVE_EVERY_SECONDS
 
-    def apply(self, loss: torch.Tensor, *, largest_gradient: float = 1.0, counts: bool = True) -> bool:
+    def apply(
+        self,
+        loss: torch.Tensor,
+        *,
+        largest_gradient: float = 1.0,
+        counts: bool = True,
+        has_gradients: bool = False,
+    ) -> bool:
         """Back-propagate and step; a loss or gradient that is not finite is skipped (ecosystem.md R3).
 
         Three in a row roll back to the resume file with half the learning rate; after three roll-backs the
@@ -137,6 +144,7 @@ class StageState:
         Args:
             loss: what to lower; parameters that it does not depend on stay as they are.
             largest_gradient: norm to which the gradient is clipped.
+            has_gradients: whether the caller cleared the gradients and back-propagated already, in parts.
             counts: whether this is a step of the stage, or a further one of the optimiser within it.
 
         Returns:
@@ -145,8 +153,9 @@ class StageState:
         Raises:
             NerfAdError: the stage cannot be saved from diverging.
         """
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        if not has_gradients:
+            self.optimiser.zero_grad(set_to_none=True)
+            loss.backward()
         norm = nn.utils.clip_grad_norm_(
             [p for group in self.optimiser.param_groups for p in group["params"]], largest_gradient
         )

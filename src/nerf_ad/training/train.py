@@ -15,20 +15,28 @@ from nerf_ad.core.errors import UsageError
 from nerf_ad.core.events import Event
 from nerf_ad.dataset.dataset import Dataset
 from nerf_ad.training.fast import TrainConfig, fast_stages
-from nerf_ad.training.paper.config import PaperTrainConfig
+from nerf_ad.training.fast_ad import FastAdTrainConfig, fast_ad_stages
+from nerf_ad.training.paper.config import FacePartsConfig, PaperTrainConfig
 from nerf_ad.training.paper.train import paper_stages
 from nerf_ad.training.run_log import RunLog, open_run
 
-__all__ = ["AnyTrainConfig", "PaperTrainConfig", "TrainConfig", "train", "train_events"]
+__all__ = [
+    "AnyTrainConfig",
+    "FastAdTrainConfig",
+    "PaperTrainConfig",
+    "TrainConfig",
+    "train",
+    "train_events",
+]
 
-AnyTrainConfig = TrainConfig | PaperTrainConfig
-"""A whole training of either method."""
+AnyTrainConfig = TrainConfig | FastAdTrainConfig | PaperTrainConfig
+"""A whole training of any method."""
 
 
 def train_events(
     dataset: Dataset,
     root: Path,
-    config: TrainConfig | PaperTrainConfig,
+    config: AnyTrainConfig,
     *,
     size: int | None = None,
     minutes: float | None = None,
@@ -44,8 +52,8 @@ def train_events(
         size: picture size; the config's or the dataset's where absent.
         minutes: time budget of all stages together, interruptions not counted.
         device: where to work.
-        parts: folder of stages that this training may have in common with others of the paper's method, made
-            there or found there.
+        parts: folder of stages that this training may have in common with others that part and paint faces,
+            made there or found there.
 
     Raises:
         BadInputError: the folder belongs to another training, or the dataset does not fit.
@@ -74,7 +82,7 @@ def train_events(
 def train(
     dataset: Dataset | str | Path,
     avatar: str | Path,
-    config: TrainConfig | PaperTrainConfig,
+    config: AnyTrainConfig,
     *,
     size: int | None = None,
     minutes: float | None = None,
@@ -97,7 +105,7 @@ def train(
 def _stages(
     dataset: Dataset,
     root: Path,
-    config: TrainConfig | PaperTrainConfig,
+    config: AnyTrainConfig,
     *,
     size: int,
     minutes: float | None,
@@ -108,6 +116,10 @@ def _stages(
     match config:
         case TrainConfig():
             return fast_stages(dataset, root, config, size=size, minutes=minutes, device=device, log=log)
+        case FastAdTrainConfig():
+            return fast_ad_stages(
+                dataset, root, config, size=size, minutes=minutes, device=device, log=log, parts=parts
+            )
         case PaperTrainConfig():
             return paper_stages(
                 dataset, root, config, size=size, minutes=minutes, device=device, log=log, parts=parts
@@ -116,15 +128,15 @@ def _stages(
             assert_never(config)
 
 
-def _own_size(config: TrainConfig | PaperTrainConfig, dataset: Dataset) -> int:
+def _own_size(config: AnyTrainConfig, dataset: Dataset) -> int:
     wanted = config.size if isinstance(config, PaperTrainConfig) else None
     return min(wanted or dataset.size, dataset.size)
 
 
-def _fingerprint(dataset: Dataset, config: TrainConfig | PaperTrainConfig, size: int) -> str:
-    steps = dataset.inputs_for_training(with_units=isinstance(config, PaperTrainConfig))
+def _fingerprint(dataset: Dataset, config: AnyTrainConfig, size: int) -> str:
+    steps = dataset.inputs_for_training(with_units=isinstance(config, FacePartsConfig))
     choices = config.model_dump(mode="json")
     if isinstance(config, PaperTrainConfig):
-        del choices["nerf"]["num_steps"]  # no schedule depends on it: more of them go on with the same training
+        del choices["nerf"]["num_steps"]  # no schedule depends on it: more of them go on
     facts = [dataset.manifest.source.sha256, steps, choices, size]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

@@ -17,8 +17,9 @@ def encode_position(
 
     Leaving pi out and keeping v itself is NeRF's own code, and AD-NeRF's and NeRF-AD's after it.
     """
-    parts = [values]
-    for power in range(num_frequencies):
-        angle = values * 2.0**power
-        parts += [angle.sin(), angle.cos()]
-    return torch.cat(parts, dim=-1)
+    if num_frequencies == 0:
+        return values
+    powers = 2.0 ** torch.arange(num_frequencies, device=values.device, dtype=values.dtype)
+    angles = values.unsqueeze(-2) * powers.unsqueeze(-1)
+    waves = torch.stack([angles.sin(), angles.cos()], dim=-2)
+    return torch.cat([values, waves.flatten(-3)], dim=-1)

@@ -39,10 +39,16 @@ def stratified_depths(
 
 
 def even_depths(
-    near: float, far: float, num_rays: int, num_samples: int, *, device: torch.device
+    near: float,
+    far: float,
+    num_rays: int,
+    num_samples: int,
+    *,
+    device: torch.device,
+    dtype: torch.dtype = torch.float32,
 ) -> Float[Tensor, "rays samples"]:
     """Evenly spaced depths from ``near`` to ``far``: ``stratified_depths`` without a draw."""
-    return torch.linspace(near, far, num_samples, device=device).expand(num_rays, num_samples)
+    return torch.linspace(near, far, num_samples, device=device, dtype=dtype).expand(num_rays, num_samples)
 
 
 def inverse_cdf_depths(

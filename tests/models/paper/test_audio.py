@@ -136,3 +136,15 @@ def test_both_parts_learn() -> None:
     branch(windows, torch.arange(20), smooth=True).square().sum().backward()
     assert all(value.grad is not None and bool(value.grad.any()) for value in branch.net.parameters())
     assert all(value.grad is not None for value in branch.attention.parameters())
+
+
+def test_a_scaled_start_lets_speech_through() -> None:
+    """Codes of unlike speech differ about as much as the speech does; as PyTorch draws, by far less."""
+    heard = torch.randn(64, 16, 29, generator=torch.Generator().manual_seed(0))
+    spread = {}
+    for start in ("default", "scaled"):
+        torch.manual_seed(0)
+        net = AudioNet(AudioConfig.model_validate({"start": start}), 29)
+        spread[start] = float(net(heard).std(dim=0).mean().detach())
+    assert 0.3 < spread["scaled"] < 3
+    assert spread["default"] < 0.1

@@ -145,3 +145,30 @@ def test_seeing_the_pose_widens_the_gru_alone() -> None:
     assert seeing.gru.input_size == blind.gru.input_size + 2
     assert count(seeing.encoder) == count(blind.encoder)
     assert count(seeing.decoder) == count(blind.decoder)
+
+
+def test_changes_are_painted_over_the_usual_face() -> None:
+    """At first nothing changes; then by at most three deviations, and by none where faces never differ."""
+    torch.manual_seed(0)
+    fusion = FaceFusion(FusionConfig.model_validate({**SMALL.model_dump(), "paints_change": True}))
+    faces = torch.rand(5, 3, 32, 32)
+    faces[:, :, :16] = 0.25
+    fusion.set_usual((faces * 255).round().to(torch.uint8))
+    usual = faces.numpy().copy()
+    usual.sort(axis=0)
+    painted = fusion(faces[:1], torch.randn(4, 64))
+    torch.testing.assert_close(painted, torch.from_numpy(usual[2]).expand(4, -1, -1, -1), atol=3e-3, rtol=0)
+    nn.init.normal_(fusion.decoder.last.weight, 0, 100)
+    change = fusion(faces[:1], 10 * torch.randn(4, 64)) - painted
+    largest = 3 * torch.from_numpy(faces.numpy().std(axis=0))
+    assert change.abs().max() > 0.1
+    assert (change.abs() <= largest + 0.01).all()
+    assert change[:, :, :16].abs().max() < 1e-6
+
+
+def test_the_papers_decoder_knows_no_usual_face() -> None:
+    fusion = FaceFusion(SMALL)
+    before = {name: value.clone() for name, value in fusion.state_dict().items()}
+    fusion.set_usual(torch.rand(3, 3, 32, 32))
+    assert before.keys() == fusion.state_dict().keys()
+    assert not any("usual" in name for name in before)

@@ -12,7 +12,6 @@ from nerf_ad.models.paper.identity import (
     IdentityBranch,
     IdentityConfig,
     OffsetNetwork,
-    SlotAttention,
     clamp_to_picture,
     normalise_pixels,
     project_into_views,
@@ -20,6 +19,7 @@ from nerf_ad.models.paper.identity import (
     read_nearest,
     shrink,
 )
+from nerf_ad.models.paper.slots import SlotAttention
 from nerf_ad.volume.encoding import encode_position
 
 SMALL = IdentityConfig(extractor_dim=8, feature_dim=8, offset_dims=(8, 4), ray_dim=4, slot_dim=8)
@@ -84,7 +84,7 @@ def test_projection_agrees_with_the_camera_model() -> None:
     ours = project_into_views(
         torch.from_numpy(points), torch.from_numpy(cameras), torch.tensor(intrinsics, dtype=torch.float64)
     )
-    np.testing.assert_allclose(ours.numpy(), truth, atol=1e-6)
+    np.testing.assert_allclose(ours.transpose(1, 2).numpy(), truth, atol=1e-6)
 
 
 def test_a_point_behind_the_camera_stays_a_number() -> None:
@@ -93,10 +93,10 @@ def test_a_point_behind_the_camera_stays_a_number() -> None:
 
 
 def test_positions_are_clamped_and_normalised_axis_by_axis() -> None:
-    pixels = torch.tensor([[[-3.0, 2.0], [100.0, 100.0], [8.0, 2.0]]])
+    pixels = torch.tensor([[[-3.0, 100.0, 8.0], [2.0, 100.0, 2.0]]])
     inside = clamp_to_picture(pixels, width=16, height=4)
-    assert inside[0].tolist() == [[0.5, 2.0], [15.5, 3.5], [8.0, 2.0]]
-    assert normalise_pixels(inside, width=16, height=4)[0, 2].tolist() == [0.0, 0.0]
+    assert inside[0].tolist() == [[0.5, 15.5, 8.0], [2.0, 3.5, 2.0]]
+    assert normalise_pixels(inside, width=16, height=4)[0, :, 2].tolist() == [0.0, 0.0]
 
 
 def test_reading_matches_a_naive_loop() -> None:
@@ -113,10 +113,10 @@ def test_reading_matches_a_naive_loop() -> None:
                 for row in (math.floor(y), math.floor(y) + 1):
                     weight = max(0.0, 1 - abs(x - column)) * max(0.0, 1 - abs(y - row))
                     between[view, i] += weight * maps[view, :, min(row, 4), min(column, 8)]
-    tensor, where = torch.from_numpy(maps), torch.from_numpy(pixels)
+    tensor, where = torch.from_numpy(maps), torch.from_numpy(pixels).transpose(1, 2)
     places = normalise_pixels(where, width=9, height=5)
-    np.testing.assert_allclose(read_between(tensor, places).numpy(), between, atol=1e-9)
-    assert np.array_equal(read_nearest(tensor, where).numpy(), nearest)
+    np.testing.assert_allclose(read_between(tensor, places).transpose(1, 2).numpy(), between, atol=1e-9)
+    assert np.array_equal(read_nearest(tensor, where).transpose(1, 2).numpy(), nearest)
 
 
 def test_a_painted_point_is_found_where_the_camera_sees_it() -> None:
@@ -128,7 +128,7 @@ def test_a_painted_point_is_found_where_the_camera_sees_it() -> None:
     rows, columns = np.meshgrid(np.arange(32) + 0.5, np.arange(32) + 0.5, indexing="ij")
     blob = np.exp(-((columns - seen[0]) ** 2 + (rows - seen[1]) ** 2) / 2)
     places = normalise_pixels(project_into_views(point, camera, intrinsics), width=32, height=32)
-    read = read_between(torch.from_numpy(blob).float()[None, None], places)[0, :, 0]
+    read = read_between(torch.from_numpy(blob).float()[None, None], places)[0, 0]
     assert float(read[0]) > 0.75
     assert float(read[1]) < 0.01
 
@@ -146,10 +146,10 @@ def test_slots_do_not_care_for_the_order_of_the_views(branch: IdentityBranch) ->
 def test_slots_match_a_naive_loop() -> None:
     """Slot attention as section 6 of paper.md writes it, point by point and slot by slot."""
     torch.manual_seed(3)
-    slots = SlotAttention(SMALL)
+    slots = SlotAttention(width=8, num_slots=2, num_rounds=2)
     tokens = torch.randn(3, 4, 8)
     with torch.no_grad():
-        ours = slots(tokens)
+        ours = slots(tokens.transpose(1, 2))
         for point in range(4):
             token = slots.norm_tokens(tokens[:, point])
             key, value = slots.key(token), slots.value(token)
@@ -188,14 +188,14 @@ def test_offsets_are_those_of_the_joined_input_and_are_clamped() -> None:
     whole = torch.cat([encoded.expand(4, 6, 63), code.expand(4, 6, 64), seen], dim=-1)
     first, second, last = network.layers
     truth = last(torch.relu(second(torch.relu(first(whole))))).clamp(-0.3, 0.3)
-    ours = network(encoded, code, seen)
+    ours = network(encoded, code, seen.transpose(1, 2)).transpose(1, 2)
     torch.testing.assert_close(ours, truth, atol=1e-5, rtol=1e-4)
     assert float(ours.detach().abs().max()) == pytest.approx(0.3)
 
 
 def test_nothing_learns_through_the_inputs_of_the_offsets() -> None:
     network = OffsetNetwork(SMALL, point_dim=4, code_dim=3)
-    code, seen = torch.randn(3, requires_grad=True), torch.randn(2, 5, 8, requires_grad=True)
+    code, seen = torch.randn(3, requires_grad=True), torch.randn(2, 8, 5, requires_grad=True)
     network(torch.randn(5, 4), code, seen).sum().backward()
     assert code.grad is None
     assert seen.grad is None

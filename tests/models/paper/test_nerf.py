@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from nerf_ad.geometry.camera import Intrinsics, pose_matrix, project
+from nerf_ad.geometry.rays import pixel_rays
 from nerf_ad.models.paper.identity import IdentityConfig
 from nerf_ad.models.paper.nerf import (
     ConditionalNerf,
@@ -97,9 +98,10 @@ def test_a_field_is_what_its_layers_say() -> None:
         feature_dim=4,
         code_dim=6,
         direction_dim=7,
-    )
-    encoded, waves = torch.randn(3, 5, 9), torch.randn(3, 7)
-    feature, code = torch.randn(3, 5, 4), torch.randn(6)
+    ).double()
+    encoded, waves = torch.randn(3, 5, 9).double(), torch.randn(3, 7).double()
+    feature = torch.randn(3, 5, 4, dtype=torch.float64, requires_grad=True)
+    code = torch.randn(6, dtype=torch.float64, requires_grad=True)
     density, rgb = field(encoded, waves, feature, code)
     whole = torch.cat([feature, code.expand(3, 5, 6), encoded], dim=-1)
     hidden = whole
@@ -109,7 +111,13 @@ def test_a_field_is_what_its_layers_say() -> None:
     colour = torch.cat([hidden, waves.unsqueeze(1).expand(3, 5, 7)], dim=-1)
     for layer in field.colour_layers:
         colour = torch.relu(layer(colour))
-    torch.testing.assert_close(rgb, torch.sigmoid(field.colour(colour)), atol=1e-5, rtol=1e-4)
+    plain = torch.sigmoid(field.colour(colour))
+    torch.testing.assert_close(rgb, plain, atol=1e-5, rtol=1e-4)
+    wanted = (feature, code, *field.parameters())
+    ours = torch.autograd.grad(density.sum() + rgb.square().sum(), wanted)
+    truth = torch.autograd.grad(field.density(hidden).sum() + plain.square().sum(), wanted)
+    for mine, other in zip(ours, truth, strict=True):
+        torch.testing.assert_close(mine, other, atol=1e-10, rtol=1e-8)
 
 
 def test_near_and_far_surround_the_mean_head_distance() -> None:
@@ -251,3 +259,32 @@ def test_no_start_is_dead() -> None:
         head, given = make_head(seed=seed), conditions()
         seen = head.rays(torch.tensor([[6.5, 5.5]]), frontal(), given, torch.ones(1, 3), head.fixed_maps())
         assert 0.2 < float(seen.opacity.detach()) < 0.8
+
+
+def span(head, u, v, distance=0.8):
+    near, far = head.ends(pixel_rays(torch.tensor([[u, v]]), frontal(distance), head.intrinsics))
+    return float(near), float(far)
+
+
+def test_near_and_far_reach_as_far_as_the_head() -> None:
+    """A head 0.25 m nearer than on average would be cut by near; rays beside it stay as they are."""
+    head = make_head()
+    head.set_box(torch.tensor([-0.1, -0.1, -0.12]), torch.tensor([0.1, 0.1, 0.12]))
+    assert span(head, 6.5, 5.5) == pytest.approx((0.6, 1.2))
+    assert span(head, 6.5, 5.5, distance=0.55) == pytest.approx((0.43, 1.2))
+    assert span(head, 6.5, 5.5, distance=1.3) == pytest.approx((0.6, 1.42))
+    assert span(head, 0.5, 0.5, distance=0.55) == pytest.approx((0.6, 1.2))
+
+
+def test_samples_in_the_box_begin_and_end_with_it() -> None:
+    """Entry and exit of an upright ray are the box's front and back; a ray beside it shows what is behind."""
+    config = PaperHeadConfig.model_validate({**SMALL.model_dump(), "samples_in_box": True})
+    head = make_head(config)
+    head.set_box(torch.tensor([-0.1, -0.1, -0.12]), torch.tensor([0.1, 0.1, 0.12]))
+    assert span(head, 6.5, 5.5) == pytest.approx((0.68, 0.92))
+    with torch.no_grad():
+        head.fine.density.bias.fill_(1000.0)
+    pixels, behind = torch.tensor([[0.5, 0.5], [6.5, 5.5]]), torch.rand(2, 3)
+    seen = head.rays(pixels, frontal(), conditions(), behind, head.fixed_maps())
+    torch.testing.assert_close(seen.fine[0], behind[0])
+    assert seen.opacity.detach().tolist() == pytest.approx([0.0, 1.0], abs=1e-4)

@@ -28,7 +28,7 @@ from nerf_ad.training.paper.nerf import (
     face_rects,
     fit_nerf,
     is_smoothed,
-    nerf_loss,
+    nerf_gradients,
     nerf_parameters,
     nerf_rate,
 )
@@ -237,7 +237,7 @@ def test_the_loss_is_the_papers(truth: NerfTruth, tmp_path: Path) -> None:
                 field.density.weight.zero_()
                 field.density.bias.fill_(-1.0)  # empty: the picture is what is behind
             module.head.identity.offset.layers[2].bias.copy_(torch.tensor([3.0, 3.0]))
-        loss, seen = nerf_loss(config, module, state, sampler, POSES, pictures)
+        loss, seen = nerf_gradients(config, module, state, sampler, POSES, pictures)
         losses.append((float(loss.detach()), float(seen.error)))
         assert float(seen.opacity) < 1e-4
     again = NerfSampler(TRAINING, truth, train=TRAIN, rects=sampler.rects, generator=np.random.default_rng(0))
@@ -246,6 +246,39 @@ def test_the_loss_is_the_papers(truth: NerfTruth, tmp_path: Path) -> None:
     assert losses[0][1] == pytest.approx(truth_error, abs=1e-4)
     assert losses[0][0] == pytest.approx(2 * truth_error, abs=2e-4)
     assert losses[1][0] - losses[0][0] == pytest.approx(9.0 * 15 / 16, rel=1e-2)
+
+
+@pytest.mark.parametrize("uses_references", [True, False])
+def test_parts_of_a_step_have_the_gradients_of_the_whole(
+    truth: NerfTruth, tmp_path: Path, *, uses_references: bool
+) -> None:
+    """In double precision, offset loss included: 64 rays whole, in equal parts, and with a remainder."""
+    head = PaperHeadConfig.model_validate({**HEAD.model_dump(), "uses_references": uses_references})
+    found = []
+    for size in (None, 16, 23):
+        config = NerfTrainingConfig(num_rays=64, offset_weight=1.0, rays_at_once=size)
+        module, state, sampler, pictures = make(tmp_path / f"{size}.safetensors", truth, head, config)
+        module.double()
+        if module.head.identity is not None:
+            with torch.no_grad():
+                module.head.identity.offset.layers[2].bias.copy_(torch.tensor([3.0, -2.0]))
+
+        def doubled(frames, pictures=pictures):
+            return pictures(frames).double()
+
+        loss, seen = nerf_gradients(config, module, state, sampler, POSES.double(), doubled)
+        gradients = {name: value.grad for name, value in module.named_parameters()}
+        found.append((loss, seen, gradients))
+    loss, seen, gradients = found[0]
+    assert gradients["conditions.code.weight"] is not None
+    for other_loss, other_seen, others in found[1:]:
+        torch.testing.assert_close(other_loss, loss, atol=1e-12, rtol=1e-10)
+        torch.testing.assert_close(other_seen, seen, atol=1e-12, rtol=1e-10)
+        for name, mine in gradients.items():
+            if mine is None:
+                assert others[name] is None, name
+            else:
+                torch.testing.assert_close(others[name], mine, atol=1e-9, rtol=1e-6)
 
 
 @pytest.mark.parametrize("uses_references", [False, pytest.param(True, marks=pytest.mark.slow)])

@@ -51,6 +51,27 @@ def draw_series(
     return _png(figure)
 
 
+def draw_lines(
+    panels: Sequence[tuple[str, str, Mapping[str, tuple[np.ndarray, np.ndarray]]]],
+) -> bytes:
+    """Panels one below the other, in which every curve has points of its own; a PNG file.
+
+    Args:
+        panels: labels of the x and y axes, and the named curves: abscissae and values.
+    """
+    figure, axes = _figure(len(panels), 3.2, shares_x=False)
+    for axis, (x_label, y_label, series) in zip(axes, panels, strict=True):
+        for index, (name, (x, y)) in enumerate(series.items()):
+            style = ("-", "--", ":")[index // len(COLOURS) % 3]
+            colour = COLOURS[index % len(COLOURS)]
+            axis.plot(x, y, color=colour, linestyle=style, linewidth=1.1, label=name)
+        axis.set_xlabel(x_label, fontsize=8)
+        axis.set_ylabel(y_label, fontsize=8)
+        if series:
+            axis.legend(loc="lower right", fontsize=7, ncols=2, frameon=False)
+    return _png(figure)
+
+
 def draw_correlation(
     lags: Float[np.ndarray, "points"], correlation: Float[np.ndarray, "points"], best: float
 ) -> bytes:
@@ -99,13 +120,15 @@ def draw_bars(
     return _png(figure)
 
 
-def _figure(rows: int, height: float, width: float = 9.5, columns: int = 1) -> tuple[Any, Any]:
+def _figure(
+    rows: int, height: float, width: float = 9.5, columns: int = 1, *, shares_x: bool = True
+) -> tuple[Any, Any]:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height * rows + 0.4), dpi=110, layout="constrained", facecolor="#fafaf8")
     FigureCanvasAgg(figure)
-    axes = figure.subplots(rows, columns, sharex=True, squeeze=False).ravel()
+    axes = figure.subplots(rows, columns, sharex=shares_x, squeeze=False).ravel()
     for axis in axes:
         axis.set_facecolor("#ffffff")
         axis.tick_params(labelsize=7)

@@ -1,6 +1,6 @@
 """The report as HTML: no scripts, nothing from a network, text escaped."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from html import escape
 from typing import NamedTuple
 
@@ -41,6 +41,8 @@ class Table(NamedTuple):
     rows: Sequence[Sequence[str]]
     numeric: Sequence[str] = ()
     empty: str = "none"
+    strong: Collection[tuple[int, int]] = ()
+    """Row and column of the cells that are set in bold."""
 
 
 class Section(NamedTuple):
@@ -95,10 +97,15 @@ def _table(table: Table) -> str:
     rows = "".join(
         "<tr>"
         + "".join(
-            f'<td class="number">{escape(cell)}</td>' if name in table.numeric else f"<td>{escape(cell)}</td>"
-            for name, cell in zip(table.head, row, strict=True)
+            _cell(cell, is_number=name in table.numeric, is_strong=(line, column) in table.strong)
+            for column, (name, cell) in enumerate(zip(table.head, row, strict=True))
         )
         + "</tr>"
-        for row in table.rows
+        for line, row in enumerate(table.rows)
     )
     return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+
+
+def _cell(text: str, *, is_number: bool, is_strong: bool) -> str:
+    shown = f"<b>{escape(text)}</b>" if is_strong else escape(text)
+    return f'<td class="number">{shown}</td>' if is_number else f"<td>{shown}</td>"

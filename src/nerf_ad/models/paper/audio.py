@@ -4,6 +4,8 @@ Both are AD-NeRF's, which NeRF-AD's code keeps (paper.md section 7). A frame see
 attention the codes of the frames t-4 to t+3 are averaged with learned weights.
 """
 
+from typing import Literal
+
 import torch
 from jaxtyping import Float, Int
 from pydantic import Field
@@ -27,6 +29,9 @@ class AudioConfig(Config):
     """Frames whose codes AudioAttNet weighs, half of them before frame t (AD-NeRF's code: t-4 to t+3)."""
     attended_dim: int = Field(default=32, ge=2, le=4096)
     """How much of each code AudioAttNet looks at; a power of 2 (AD-NeRF's code)."""
+    start: Literal["default", "scaled"] = "default"
+    """Weights of AudioNet start as PyTorch draws them (AD-NeRF's code), after which codes of different speech
+    differ by a hundredth of their size; scaled: by the number of inputs, after He (ours)."""
     normalised: bool = False
     """Whether features are brought to zero mean and unit variance per channel first. Off for DeepSpeech's
     logits, which the paper takes as they are; on for other encoders (ours)."""
@@ -48,6 +53,12 @@ class AudioNet(nn.Module):
             nn.LeakyReLU(config.slope),
             nn.Linear(config.code_dim, config.code_dim),
         )
+        if config.start == "scaled":
+            for layer in self.modules():
+                if isinstance(layer, nn.Conv1d | nn.Linear):
+                    nn.init.kaiming_normal_(layer.weight)
+                    if layer.bias is not None:
+                        nn.init.zeros_(layer.bias)
 
     def forward(self, windows: Float[Tensor, "batch steps channels"]) -> Float[Tensor, "batch features"]:
         """Code of each window."""

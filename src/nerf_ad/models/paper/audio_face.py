@@ -56,7 +56,13 @@ class AudioFace(ConditionModule):
 
     def forward(self, frames: Int[Tensor, "batch"], *, is_smoothed: bool) -> NerfConditions:
         """Both codes of each frame."""
-        audio = self.audio(self.windows, frames, smooth=is_smoothed)
+        return self.understand(self.audio.around(self.windows, frames, smooth=is_smoothed), frames)
+
+    def understand(
+        self, around: Float[Tensor, "batch neighbours window channels"], frames: Int[Tensor, "batch"]
+    ) -> NerfConditions:
+        """Both codes from what is heard of each frame (``AudioBranch.around``), perhaps badly."""
+        audio = self.audio.codes(around)
         return NerfConditions(audio=audio, face=self.reader(self._paint(audio, frames)).code)
 
     def smoothing_parameters(self) -> list[nn.Parameter]:
@@ -87,7 +93,15 @@ class AudioCode(ConditionModule):
 
     def forward(self, frames: Int[Tensor, "batch"], *, is_smoothed: bool) -> NerfConditions:
         """The audio code of each frame."""
-        return NerfConditions(audio=self.audio(self.windows, frames, smooth=is_smoothed))
+        return self.understand(self.audio.around(self.windows, frames, smooth=is_smoothed), frames)
+
+    def understand(
+        self,
+        around: Float[Tensor, "batch neighbours window channels"],
+        frames: Int[Tensor, "batch"],  # noqa: ARG002 - a painted face wants to know
+    ) -> NerfConditions:
+        """The audio code from what is heard of each frame (``AudioBranch.around``), perhaps badly."""
+        return NerfConditions(audio=self.audio.codes(around))
 
     def smoothing_parameters(self) -> list[nn.Parameter]:
         """AudioAttNet's."""

@@ -11,7 +11,7 @@ import itertools
 from typing import Literal, NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -22,6 +22,8 @@ POSE_DIM = 2
 """Numbers that say how the head is turned: yaw and pitch."""
 
 _KERNEL = 5
+_LARGEST_CHANGE = 3.0
+"""In standard deviations of a pixel."""
 _POSE_SCALE = 0.175
 """Ten degrees in radians: poses are about 1."""
 
@@ -48,9 +50,14 @@ class FusionConfig(Config):
     sees_pose: bool = False
     """Tell the GRU how the head is turned, so that this is not learned from the sound (ours, an extension;
     the paper's audio face hears only)."""
+    paints_change: bool = False
+    """Let D paint how a face differs from the usual one, in units of how much each pixel does; ``set_usual``
+    gives both. It begins with no difference: a short training does not spend its steps on a picture that is
+    known (ours, an extension)."""
     start: Literal["normal", "scaled"] = "normal"
     """Convolutions start from N(0, 0.02) (NeRF-AD's code), which passes signals on at the paper's widths and
-    lets them die out at small ones; scaled: by the number of inputs, after He (ours, for small widths)."""
+    lets them die out at small ones; scaled: these and the linear layers by the number of inputs, after He
+    (ours, for small widths)."""
 
 
 class EncodedFace(NamedTuple):
@@ -130,6 +137,9 @@ class FaceDecoder(nn.Module):
 class FaceFusion(nn.Module):
     """E_a, GRU and D: the fused audio face of a frame from a still audio face and the frame's audio code."""
 
+    usual: Tensor | None
+    range: Tensor | None
+
     def __init__(self, config: FusionConfig, *, audio_code_dim: int = 64) -> None:
         super().__init__()
         self.config = config
@@ -139,6 +149,27 @@ class FaceFusion(nn.Module):
         # from state to state are there, as in any GRU, and stay as they were drawn.
         self.gru = nn.GRU(config.face_code_dim + code_dim, config.gru_dim, batch_first=True)
         self.decoder = FaceDecoder(config)
+        size = config.crop_size
+        self.register_buffer("usual", torch.zeros(3, size, size) if config.paints_change else None)
+        self.register_buffer("range", torch.ones(3, size, size) if config.paints_change else None)
+        if config.paints_change:
+            nn.init.zeros_(self.decoder.last.weight)
+
+    def set_usual(
+        self, faces: Float[Tensor, "frames 3 height width"] | UInt8[Tensor, "frames 3 height width"]
+    ) -> None:
+        """Take the usual face from training faces, in [0, 1] or in 256 steps: their median, pixel by pixel.
+
+        The median is the constant picture whose L_rec is least; a pixel changes by three of its standard
+        deviations at most. Without ``paints_change`` nothing is taken.
+        """
+        if self.usual is None or self.range is None:
+            return
+        scale = 1.0 if faces.is_floating_point() else 255.0
+        for row in range(faces.shape[2]):  # all rows at once would need the faces a second time
+            values = faces[:, :, row].float() / scale
+            self.usual[:, row] = values.median(dim=0).values
+            self.range[:, row] = _LARGEST_CHANGE * values.std(dim=0, correction=0)
 
     def forward(
         self, audio_face: Float[Tensor, "faces 3 height width"], audio_code: Float[Tensor, "batch features"]
@@ -157,7 +188,10 @@ class FaceFusion(nn.Module):
         """Decoded faces from a still face that was encoded before: it is the same for every frame."""
         both = torch.cat([encoded.code.expand(len(audio_code), -1), audio_code], dim=-1)
         state, _ = self.gru(both.unsqueeze(1))
-        return self.decoder(state.squeeze(1), encoded.maps)
+        painted = self.decoder(state.squeeze(1), encoded.maps)
+        if self.usual is None or self.range is None:
+            return painted
+        return self.usual + self.range * painted
 
 
 def with_pose(
@@ -172,7 +206,7 @@ def with_pose(
 
 
 def _initialise(network: nn.Module, start: Literal["normal", "scaled"]) -> None:
-    """Convolutions as asked for, linear layers Xavier and 0.01 (NeRF-AD's code).
+    """Convolutions as asked for; linear layers Xavier and 0.01 (NeRF-AD's code), or scaled as well.
 
     Biases of convolutions start at 0 (ours; not stated).
     """
@@ -185,5 +219,9 @@ def _initialise(network: nn.Module, start: Literal["normal", "scaled"]) -> None:
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
         elif isinstance(module, nn.Linear):
-            nn.init.xavier_uniform_(module.weight)
-            nn.init.constant_(module.bias, 0.01)
+            if start == "scaled":
+                nn.init.kaiming_normal_(module.weight)
+                nn.init.zeros_(module.bias)
+            else:
+                nn.init.xavier_uniform_(module.weight)
+                nn.init.constant_(module.bias, 0.01)

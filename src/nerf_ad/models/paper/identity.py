@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nerf_ad.core.config import Config
+from nerf_ad.models.paper.slots import SlotAttention, linear_of_columns
 from nerf_ad.volume.encoding import encode_position, encoded_dim
 
 NEAREST_DEPTH = 1e-3
@@ -78,47 +79,49 @@ def project_into_views(
     points: Float[Tensor, "points 3"],
     camera_to_world: Float[Tensor, "views 4 4"],
     intrinsics: Float[Tensor, "4"],
-) -> Float[Tensor, "views points 2"]:
+) -> Float[Tensor, "views 2 points"]:
     """Pixels (u, v) of world points in every view: ``u = cx - fx x / z``, ``v = cy + fy y / z`` for z < 0."""
-    local = (points - camera_to_world[:, None, :3, 3]) @ camera_to_world[:, :3, :3]
-    depth = (-local[..., 2]).clamp_min(NEAREST_DEPTH)
+    turn = camera_to_world[:, :3, :3].transpose(1, 2)
+    local = turn @ points.T - turn @ camera_to_world[:, :3, 3:]
+    depth = (-local[:, 2]).clamp_min(NEAREST_DEPTH)
     fx, fy, cx, cy = intrinsics.unbind()
-    return torch.stack([cx + fx * local[..., 0] / depth, cy - fy * local[..., 1] / depth], dim=-1)
+    return torch.stack([cx + fx * local[:, 0] / depth, cy - fy * local[:, 1] / depth], dim=1)
 
 
 def clamp_to_picture(
-    pixels: Float[Tensor, "views points 2"], *, width: int, height: int
-) -> Float[Tensor, "views points 2"]:
+    pixels: Float[Tensor, "views 2 points"], *, width: int, height: int
+) -> Float[Tensor, "views 2 points"]:
     """Move positions to the nearest pixel centre inside the picture where they lie beyond the outermost."""
-    last = pixels.new_tensor([width - 0.5, height - 0.5])
+    last = pixels.new_tensor([[width - 0.5], [height - 0.5]])
     return torch.minimum(pixels.clamp_min(0.5), last)
 
 
 def normalise_pixels(
-    pixels: Float[Tensor, "views points 2"], *, width: int, height: int
-) -> Float[Tensor, "views points 2"]:
+    pixels: Float[Tensor, "views 2 points"], *, width: int, height: int
+) -> Float[Tensor, "views 2 points"]:
     """Positions in [-1, 1]: -1 is the left or upper edge of the first pixel, 1 the far edge of the last."""
-    return pixels * pixels.new_tensor([2.0 / width, 2.0 / height]) - 1.0
+    return pixels * pixels.new_tensor([[2.0 / width], [2.0 / height]]) - 1.0
 
 
 def read_nearest(
-    maps: Float[Tensor, "views channels height width"], pixels: Float[Tensor, "views points 2"]
-) -> Float[Tensor, "views points channels"]:
+    maps: Float[Tensor, "views channels height width"], pixels: Float[Tensor, "views 2 points"]
+) -> Float[Tensor, "views channels points"]:
     """The map at the pixel that each position lies in; positions must lie inside."""
-    width = maps.shape[3]
-    column, row = pixels.floor().long().unbind(-1)
-    flat = maps.flatten(2).transpose(1, 2)
-    return torch.stack([view[index] for view, index in zip(flat, row * width + column, strict=True)])
+    views, channels, height, width = maps.shape
+    column, row = pixels.long().unbind(1)
+    first = torch.arange(views, device=maps.device).unsqueeze(1) * (height * width)
+    rows = maps.permute(0, 2, 3, 1).reshape(-1, channels)
+    read = rows.index_select(0, (first + row * width + column).flatten())
+    return read.view(views, -1, channels).transpose(1, 2)
 
 
 def read_between(
-    maps: Float[Tensor, "views channels height width"], places: Float[Tensor, "views points 2"]
-) -> Float[Tensor, "views points channels"]:
+    maps: Float[Tensor, "views channels height width"], places: Float[Tensor, "views 2 points"]
+) -> Float[Tensor, "views channels points"]:
     """The map between pixel centres, bilinear; beyond the outermost centres the border goes on."""
-    read = F.grid_sample(
-        maps, places.unsqueeze(1), mode="bilinear", padding_mode="border", align_corners=False
-    )
-    return read.squeeze(2).transpose(1, 2)
+    grid = places.transpose(1, 2).unsqueeze(1)
+    read = F.grid_sample(maps, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    return read.squeeze(2)
 
 
 class FeatureExtractor(nn.Module):
@@ -167,8 +170,8 @@ class OffsetNetwork(nn.Module):
         self,
         encoded: Float[Tensor, "points encoded"],
         code: Float[Tensor, "units"],
-        seen: Float[Tensor, "views points channels"],
-    ) -> Float[Tensor, "views points 2"]:
+        seen: Float[Tensor, "views channels points"],
+    ) -> Float[Tensor, "views 2 points"]:
         """Offsets, clamped.
 
         Args:
@@ -178,54 +181,15 @@ class OffsetNetwork(nn.Module):
         """
         first, second, last = self.layers
         assert isinstance(first, nn.Linear)
+        assert isinstance(second, nn.Linear)
+        assert isinstance(last, nn.Linear)
         of_point, of_code, of_feature = first.weight.split(self.split, dim=1)
-        shared = F.linear(encoded.detach(), of_point, first.bias + of_code @ code.detach())
-        hidden = F.relu(shared + F.linear(seen.detach(), of_feature))
-        return last(F.relu(second(hidden))).clamp(-self.largest, self.largest)
-
-
-class SlotAttention(nn.Module):
-    """A set of tokens, one per view, joined into a few slots (Locatello et al. 2020; DFRF's code).
-
-    Each slot begins at its own learned vector and no noise is added, in training or later: the paper's code
-    draws all slots around one shared vector anew for every picture, which flickers, and would make all slots
-    equal without the draw (paper.md section 14, row 7). The vectors' first values are the draw, made once.
-    """
-
-    def __init__(self, config: IdentityConfig) -> None:
-        super().__init__()
-        width = config.slot_dim
-        self.num_rounds = config.num_rounds
-        self.start = nn.Parameter(torch.randn(config.num_slots, width))
-        self.norm_tokens = nn.LayerNorm(width)
-        self.norm_slots = nn.LayerNorm(width)
-        self.norm_update = nn.LayerNorm(width)
-        self.key = nn.Linear(width, width)
-        self.value = nn.Linear(width, width)
-        self.query = nn.Linear(width, width)
-        self.recur = nn.GRUCell(width, width)
-        self.refine = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width))
-
-    def forward(self, tokens: Float[Tensor, "views points units"]) -> Float[Tensor, "points features"]:
-        """All slots of every point, one after the other."""
-        views, points, width = tokens.shape
-        num_slots = len(self.start)
-        tokens = self.norm_tokens(tokens)
-        key, value = self.key(tokens), self.value(tokens)
-        slots = self.start.expand(points, num_slots, width)
-        for _ in range(self.num_rounds):
-            query = self.query(self.norm_slots(slots))
-            logits = torch.stack([(query * view.unsqueeze(1)).sum(-1) for view in key]) / width**0.5
-            attention = logits.softmax(dim=2) + 1e-8  # (views points slots): the slots compete for each view
-            attention = attention / attention.sum(dim=0, keepdim=True)
-            update = sum(
-                (attention[view].unsqueeze(-1) * value[view].unsqueeze(1) for view in range(views)),
-                start=torch.zeros_like(query),
-            )
-            flat = self.recur(update.reshape(-1, width), slots.reshape(-1, width))
-            slots = flat.view(points, num_slots, width)
-            slots = slots + self.refine(self.norm_update(slots))
-        return slots.flatten(1)
+        said = (first.bias + of_code @ code.detach()).unsqueeze(1)
+        shared = torch.addmm(said, of_point, encoded.detach().T)  # once for all views
+        hidden = linear_of_columns(of_feature, shared.unsqueeze(0), seen.detach()).relu_()
+        hidden = linear_of_columns(second.weight, second.bias[None, :, None], hidden).relu_()
+        offset = linear_of_columns(last.weight, last.bias[None, :, None], hidden)
+        return offset.clamp(-self.largest, self.largest)
 
 
 class IdentityBranch(nn.Module):
@@ -242,7 +206,9 @@ class IdentityBranch(nn.Module):
         )
         self.split = [seen_dim, point_dim, config.ray_dim]
         self.token = nn.Linear(sum(self.split), config.slot_dim)
-        self.slots = SlotAttention(config)
+        self.slots = SlotAttention(
+            width=config.slot_dim, num_slots=config.num_slots, num_rounds=config.num_rounds
+        )
 
     def maps(
         self,
@@ -282,12 +248,33 @@ class IdentityBranch(nn.Module):
         offset = self.offset(encoded, code, read_nearest(maps.features.detach(), projected))
         moved = clamp_to_picture(projected + offset, width=width, height=height)
         places = normalise_pixels(moved, width=width, height=height)
-        seen = torch.cat([read_between(maps.features, places), places], dim=-1)
+        return IdentityFeature(
+            self.slots(self.tokens(encoded, read_between(maps.features, places), places)),
+            offset.square().mean(dim=(0, 1)),
+        )
+
+    def tokens(
+        self,
+        encoded: Float[Tensor, "points encoded"],
+        read: Float[Tensor, "views channels points"],
+        places: Float[Tensor, "views 2 points"],
+    ) -> Float[Tensor, "views units points"]:
+        """``leaky_relu(token([read, places, encoded, short([read, places])]))``.
+
+        What is linear is joined: the first layers of ``short`` and of the token read their inputs together,
+        the last of ``short`` is one matrix with the token's, and the point's part is once for all views.
+        """
+        into, _, out = self.short
+        assert isinstance(into, nn.Linear)
+        assert isinstance(out, nn.Linear)
         of_seen, of_point, of_short = self.token.weight.split(self.split, dim=1)
-        shared = F.linear(encoded, of_point, self.token.bias)
-        joined = torch.cat([seen, self.short(seen)], dim=-1)
-        tokens = F.leaky_relu(F.linear(joined, torch.cat([of_seen, of_short], dim=1)) + shared)
-        return IdentityFeature(self.slots(tokens), offset.square().mean(dim=(0, 2)))
+        weight = torch.cat([into.weight, of_seen])
+        of_read, of_place = weight.split([read.shape[1], 2], dim=1)
+        bias = torch.cat([into.bias, self.token.bias + of_short @ out.bias])[None, :, None]
+        both = linear_of_columns(of_read, linear_of_columns(of_place, bias, places), read)
+        short, seen = both.split([len(into.weight), len(of_seen)], dim=1)
+        shared = seen + of_point @ encoded.T
+        return F.leaky_relu(linear_of_columns(of_short @ out.weight, shared, F.relu(short)))
 
 
 def shrink(

@@ -41,6 +41,10 @@ EVERYWHERE = 1e3
 """Metres; half a side of the box of a head that nobody has measured."""
 
 
+NEAREST = 0.05
+"""Metres before the camera at which a ray begins at the earliest."""
+
+
 class ConditionalNerfConfig(Config):
     """One radiance field."""
 
@@ -85,6 +89,9 @@ class PaperHeadConfig(Config):
     point_scale: float = Field(default=1.0, gt=0, le=100)
     """Points are multiplied by this before they become waves; 1 is metres (NeRF-AD's code). About 10 spans a
     head, and a short training sees fine detail sooner (ours)."""
+    samples_in_box: bool = False
+    """Whether samples lie where a ray crosses the head's box instead of from near to far, so that fewer do
+    (ours). A ray that misses the box shows what is behind."""
     coarse_samples: int = Field(default=64, ge=4, le=4096)
     """Samples of the first pass (NeRF-AD's code)."""
     fine_samples: int = Field(default=128, ge=1, le=4096)
@@ -175,35 +182,43 @@ class ConditionalNerf(nn.Module):
         Returns:
             density before its rectifier, per metre, and colour in [0, 1].
         """
-        own = torch.cat([feature, encoded], dim=-1)
-        hidden = own
+        rays, samples = encoded.shape[:2]
+        encoded, feature = encoded.flatten(0, 1), feature.flatten(0, 1)
+        hidden = encoded
         for number, layer in enumerate(self.layers):
             assert isinstance(layer, nn.Linear)
             if number == 0:
-                weight, bias = self._for_inputs(layer, code)
-                hidden = F.relu(F.linear(own, weight, bias))
+                hidden = self._of_inputs(layer, encoded, feature, code)
             elif number == self.config.again_after:
-                weight, bias = self._for_inputs(layer, code)
-                weight = torch.cat([layer.weight[:, sum(self.split) :], weight], dim=1)
-                hidden = F.relu(F.linear(torch.cat([hidden, own], dim=-1), weight, bias))
+                again = self._of_inputs(layer, encoded, feature, code)
+                hidden = again.addmm_(hidden, layer.weight[:, sum(self.split) :].T)
             else:
-                hidden = F.relu(layer(hidden))
-        density = self.density(hidden).squeeze(-1)
+                hidden = layer(hidden)
+            hidden = hidden.relu_()
+        density = self.density(hidden).view(rays, samples)
         first = self.colour_layers[0]
         assert isinstance(first, nn.Linear)
         of_hidden, of_direction = first.weight.split(self.colour_split, dim=1)
         seen_from = F.linear(directions, of_direction, first.bias)
-        colour = F.relu(F.linear(hidden, of_hidden) + seen_from.unsqueeze(1))
+        colour = F.linear(hidden, of_hidden).view(rays, samples, -1).add_(seen_from.unsqueeze(1)).relu_()
         for layer in self.colour_layers[1:]:
-            colour = F.relu(layer(colour))
+            colour = layer(colour).relu_()
         return density, torch.sigmoid(self.colour(colour))
 
-    def _for_inputs(
-        self, layer: nn.Linear, code: Float[Tensor, "units"]
-    ) -> tuple[Float[Tensor, "outputs inputs"], Float[Tensor, "outputs"]]:
-        """Weights for what differs from point to point; the frame's code is the same for all: a bias."""
+    def _of_inputs(
+        self,
+        layer: nn.Linear,
+        encoded: Float[Tensor, "points encoded"],
+        feature: Float[Tensor, "points features"],
+        code: Float[Tensor, "units"],
+    ) -> Float[Tensor, "points outputs"]:
+        """A layer on the inputs, part by part: only the feature wants a gradient from it.
+
+        The frame's code is the same for all points: a bias.
+        """
         of_feature, of_code, of_point = layer.weight[:, : sum(self.split)].split(self.split, dim=1)
-        return torch.cat([of_feature, of_point], dim=1), layer.bias + of_code @ code
+        out = F.linear(encoded, of_point, layer.bias + of_code @ code)
+        return out.addmm_(feature, of_feature.T) if feature.shape[1] else out
 
 
 class PaperRays(NamedTuple):
@@ -319,13 +334,16 @@ class PaperHead(nn.Module):
         """
         config = self.config
         rays = pixel_rays(pixels, camera_to_world, self.intrinsics)
-        near, far = (float(end) for end in self.depth_range)
+        near, far = self.ends(rays)
         if jitter is None:
-            depths = even_depths(near, far, len(pixels), config.coarse_samples, device=pixels.device)
-            draws = even_depths(0.0, 1.0, len(pixels), config.fine_samples, device=pixels.device)
+            places, draws = (
+                even_depths(0.0, 1.0, len(pixels), count, device=pixels.device, dtype=pixels.dtype)
+                for count in (config.coarse_samples, config.fine_samples)
+            )
         else:
             start, draws = jitter.split([config.coarse_samples, config.fine_samples], dim=1)
-            depths = stratified_depths(near, far, jitter=start)
+            places = stratified_depths(0.0, 1.0, jitter=start)
+        depths = near + (far - near) * places
         norm = rays.directions.norm(dim=-1)
         towards = encode_position(rays.directions / norm.unsqueeze(-1), config.direction_frequencies)
         code = self._code(conditions)
@@ -335,12 +353,12 @@ class PaperHead(nn.Module):
         coarse = composite_before(weights, rgb, behind)
 
         chosen = fine_depths(depths, weights.detach(), draws)
-        both = first.joined(self._look(rays, chosen.new, conditions, maps), chosen.order)
-        density, rgb = self.fine(both.encoded, towards, both.feature, code)
+        second = self._look(rays, chosen.new, conditions, maps)
+        density, rgb, offset_energy = self._look_again((first, second), towards, code, chosen.order)
         weights = opaque_weights(density, chosen.depths, norm)
         fine = composite_before(weights, rgb, behind)
         empty = 1.0 - (weights.detach() * chosen.depths).clamp(max=1.0)
-        return PaperRays(coarse, fine, 1.0 - weights[:, -1], (both.offset_energy * empty).mean())
+        return PaperRays(coarse, fine, 1.0 - weights[:, -1], (offset_energy * empty).mean())
 
     @torch.no_grad()
     def frame(
@@ -350,7 +368,7 @@ class PaperHead(nn.Module):
         torso_image: Float[Tensor, "size size 3"],
         *,
         maps: ReferenceMaps | None = None,
-        chunk: int = 512,
+        chunk: int = 128,
     ) -> Float[Tensor, "size size 3"]:
         """One whole frame in [0, 1]; no draw in it, so that equal inputs give equal pictures.
 
@@ -359,7 +377,7 @@ class PaperHead(nn.Module):
             camera_to_world: pose.
             torso_image: torso and background, from the frame that the pose is from.
             maps: the references; ``fixed_maps()``, made anew, where absent.
-            chunk: rays at a time.
+            chunk: rays at a time (ours: what a processor's cache holds).
         """
         maps = self.fixed_maps() if maps is None else maps
         pixels = pixel_grid(self.size, self.size, device=self.intrinsics.device)
@@ -372,11 +390,28 @@ class PaperHead(nn.Module):
     def _pixels_of_head(
         self, pixels: Float[Tensor, "pixels 2"], camera_to_world: Float[Tensor, "4 4"]
     ) -> Int[Tensor, "hits"]:
-        """Numbers of the pixels whose rays meet the head's box between near and far."""
+        """Numbers of the pixels whose rays meet the head's box."""
         rays = pixel_rays(pixels, camera_to_world, self.intrinsics)
         entry, leave = box_interval(rays.origins, rays.directions, self.box[0], self.box[1])
-        near, far = self.depth_range
-        return (torch.maximum(entry, near) < torch.minimum(leave, far)).nonzero().squeeze(-1)
+        return (entry < leave).nonzero().squeeze(-1)
+
+    def ends(self, rays: Rays) -> tuple[Float[Tensor, "rays 1"], Float[Tensor, "rays 1"]]:
+        """First and last depth of each ray: the camera's near and far, or where it crosses the head's box.
+
+        Near and far are widened to the box where it reaches beyond them, always: they surround the *mean*
+        depth, and a head that leans towards the camera would be cut open (ours). A head that nobody has
+        measured has the camera's.
+        """
+        near, far = self.depth_range.unsqueeze(1).expand(2, len(rays.directions))
+        if bool(self.box.abs().amax() >= EVERYWHERE):
+            return near.unsqueeze(1), far.unsqueeze(1)
+        entry, leave = box_interval(rays.origins, rays.directions, self.box[0], self.box[1])
+        entry = entry.clamp_min(NEAREST)
+        hits = entry < leave
+        if self.config.samples_in_box:
+            return entry.unsqueeze(1), torch.where(hits, leave, entry).unsqueeze(1)
+        near = torch.where(hits, torch.minimum(near, entry), near)
+        return near.unsqueeze(1), torch.where(hits, torch.maximum(far, leave), far).unsqueeze(1)
 
     def _code(self, conditions: NerfConditions) -> Float[Tensor, "units"]:
         config = self.config
@@ -410,7 +445,24 @@ class PaperHead(nn.Module):
         code = _required(conditions.audio, heard, "audio") if heard else points.new_zeros(0)
         said = self.identity(points.flatten(0, 1), encoded.flatten(0, 1), maps, code)
         shape = depths.shape
-        return _Looked(encoded, said.feature.view(*shape, -1), said.offset_energy.view(shape))
+        return _Looked(encoded, said.feature.unflatten(0, shape), said.offset_energy.view(shape))
+
+    def _look_again(
+        self,
+        looked: "tuple[_Looked, _Looked]",
+        towards: Float[Tensor, "rays waves"],
+        code: Float[Tensor, "units"],
+        order: Int[Tensor, "rays samples"],
+    ) -> tuple[Float[Tensor, "rays samples"], Float[Tensor, "rays samples 3"], Float[Tensor, "rays samples"]]:
+        """The second pass's density, colour and offset energy of both passes' samples, by depth.
+
+        A field does not mind the order of its samples, so what is put in order is what it says.
+        """
+        said = [self.fine(part.encoded, towards, part.feature, code) for part in looked]
+        density = torch.cat([part[0] for part in said], dim=1).gather(1, order)
+        rgb = torch.cat([part[1] for part in said], dim=1)
+        rgb = rgb.gather(1, order.unsqueeze(-1).expand(-1, -1, 3))
+        return density, rgb, torch.cat([part.offset_energy for part in looked], dim=1).gather(1, order)
 
 
 class _Looked(NamedTuple):
@@ -419,16 +471,6 @@ class _Looked(NamedTuple):
     encoded: Float[Tensor, "rays samples encoded"]
     feature: Float[Tensor, "rays samples features"]
     offset_energy: Float[Tensor, "rays samples"]
-
-    def joined(self, others: "_Looked", order: Int[Tensor, "rays samples"]) -> "_Looked":
-        """These and others, in a new order."""
-
-        def place(mine: Tensor, theirs: Tensor) -> Tensor:
-            both = torch.cat([mine, theirs], dim=1)
-            index = order if both.dim() == 2 else order.unsqueeze(-1).expand(-1, -1, both.shape[2])
-            return both.gather(1, index)
-
-        return _Looked(*(place(mine, theirs) for mine, theirs in zip(self, others, strict=True)))
 
 
 def _required(part: Float[Tensor, "batch units"] | None, width: int, name: str) -> Float[Tensor, "units"]:
@@ -445,4 +487,4 @@ def depth_range(camera_to_world: Float[Tensor, "frames 4 4"]) -> Float[Tensor, "
     The head rests at the origin, so its depth is the camera's position along the camera's own z axis.
     """
     depth = (camera_to_world[:, :3, 2] * camera_to_world[:, :3, 3]).sum(dim=1).mean()
-    return torch.stack([(depth - 0.2).clamp_min(0.05), depth + 0.4])
+    return torch.stack([(depth - 0.2).clamp_min(NEAREST), depth + 0.4])

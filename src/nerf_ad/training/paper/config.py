@@ -99,6 +99,7 @@ class FacePartsConfig(Config, ABC):
             {"mask": self.mask, "critic": self.critic, "attention": self.attention} if self.needs_mask else {}
         )
         painted = {"rests_faces": self.rests_faces, "validation_share": self.fusion.validation_share}
+        painted |= {"steadies_mask": self.fusion.steadies_mask}
         judged = {"classifier": self.classifier, "classifier_training": self.classifier_training}
         heard = {
             "fusion": self.fusion,

@@ -112,6 +112,7 @@ def prepare_conditions(shop: Workshop, conditions: ConditionModule, learned: Lea
     if isinstance(conditions, AudioFace) and learned is not None:
         still = learned.audio_faces[learned.neutral : learned.neutral + 1]
         conditions.still.copy_(still.float() / 255)
+        conditions.fusion.set_usual(learned.audio_faces[shop.clip.train.start : shop.clip.train.stop])
         if learned.parts is not None:
             conditions.audio.load_state_dict(learned.parts.audio.state_dict())
             conditions.fusion.load_state_dict(learned.parts.face.state_dict())

@@ -47,6 +47,9 @@ class FusionTrainingConfig(Config):
     """Adam's rate (ours)."""
     final_share: float = Field(default=0.1, gt=0, le=1)
     """What is left of the rate after ``num_steps`` (ours, after stage 3's decay)."""
+    smallest_slope: float = Field(default=1e-8, gt=0)
+    """Adam's epsilon (PyTorch's). L_rec is a mean over pixels that are mostly black, so slopes are about this
+    small and with it hardly move anything; much smaller, steps are as large as the rate says (ours)."""
     attention_factor: float = Field(default=5.0, gt=0)
     """AudioAttNet's rate over the others' (AD-NeRF's code)."""
     smooth: bool = True
@@ -62,6 +65,9 @@ class FusionTrainingConfig(Config):
     """Part of the feature channels that a step does not hear, for the same reason (ours)."""
     weight_decay: float = Field(default=0.0, ge=0)
     """AdamW's weight decay (ours)."""
+    steadies_mask: bool = False
+    """Cut the audio faces out of all frames with one mask, the training frames' mean (ours, an extension:
+    ``training.paper.steady_mask``; the paper multiplies every crop by its own mask)."""
     validation_share: float = Field(default=1 / 11, gt=0, lt=0.5)
     """The last part of the training frames, not trained on, whose L_rec ends the stage (ours)."""
     validate_every: int = Field(default=500, ge=1)
@@ -165,6 +171,7 @@ def fusion_optimiser(config: FusionTrainingConfig, module: FusionModule) -> torc
             {"params": attention, "lr": config.rate * config.attention_factor},
         ],
         weight_decay=config.weight_decay,
+        eps=config.smallest_slope,
     )
 
 

@@ -18,7 +18,8 @@ from nerf_ad.core.config import Config
 from nerf_ad.core.events import Event, Metric, Progress
 from nerf_ad.dataset.pixels import PixelCache
 from nerf_ad.face import landmarks as lm
-from nerf_ad.models.paper.nerf import ConditionModule, PaperHead
+from nerf_ad.models.paper.identity import ReferenceMaps
+from nerf_ad.models.paper.nerf import ConditionModule, NerfConditions, PaperHead
 from nerf_ad.training.schedule import Budget
 from nerf_ad.training.stage import StageState
 
@@ -49,6 +50,9 @@ class NerfTrainingConfig(Config):
     """Weight of L_off, the offsets' size where nothing is seen (NeRF-AD's code; DFRF 5e-8)."""
     largest_gradient: float = Field(default=10.0, gt=0)
     """Norm that gradients are clipped to: a guard against one bad step, seldom reached (ours)."""
+    rays_at_once: int | None = Field(default=None, ge=1)
+    """Rays that go through the fields together; gradients are summed over such parts, so that memory is
+    bounded and the step the same (ours). All of them by default, as in NeRF-AD's code."""
     average_decay: float = Field(default=0.0, ge=0, lt=1)
     """Moving average of the parameters; 0 is none (NeRF-AD's code has none)."""
 
@@ -246,8 +250,9 @@ def fit_nerf(
             share = budget.share(state.step, state.seconds)
             for group in state.optimiser.param_groups:
                 group["lr"] = nerf_rate(config, state.step) * group["factor"] * state.rate_factor
-            loss, seen = nerf_loss(config, module, state, sampler, poses, references)
-            is_good = state.apply(loss, largest_gradient=config.largest_gradient)
+            state.optimiser.zero_grad(set_to_none=True)
+            loss, seen = nerf_gradients(config, module, state, sampler, poses, references)
+            is_good = state.apply(loss, largest_gradient=config.largest_gradient, has_gradients=True)
             if budget.is_spent(state.step, state.seconds):
                 state.finish()
             if not is_good:
@@ -285,18 +290,35 @@ class NerfFigures(NamedTuple):
     """Mean opacity of the head; 0 for good is a field that died (``first_density``)."""
 
 
-def nerf_loss(
+class NerfStep(NamedTuple):
+    """One step's rays, their draws and what conditions them; maps and conditions have their graph."""
+
+    pixels: Float[Tensor, "rays 2"]
+    rgb: Float[Tensor, "rays 3"]
+    behind: Float[Tensor, "rays 3"]
+    jitter: Float[Tensor, "rays draws"]
+    camera_to_world: Float[Tensor, "4 4"]
+    conditions: NerfConditions
+    maps: ReferenceMaps | None
+
+    def rays(self, part: slice) -> "NerfStep":
+        """Some of the rays."""
+        return self._replace(
+            pixels=self.pixels[part], rgb=self.rgb[part], behind=self.behind[part], jitter=self.jitter[part]
+        )
+
+
+def draw_step(
     config: NerfTrainingConfig,
     module: NerfModule,
     state: StageState,
     sampler: NerfSampler,
     poses: Float[Tensor, "frames 4 4"],
     references: ReferenceSource,
-) -> tuple[Float[Tensor, ""], NerfFigures]:
-    """L_pho of both passes with L_off, on one frame's rays; and figures for the log."""
+) -> NerfStep:
+    """Draw a step's rays and references, and make the references' maps and the frame's conditions."""
     device, head = poses.device, module.head
     batch = sampler.draw()
-    rgb, behind = torch.from_numpy(batch.rgb).to(device), torch.from_numpy(batch.behind).to(device)
     maps = None
     if head.config.uses_references:
         views = sampler.references(batch.frame, head.config.num_references)
@@ -304,15 +326,65 @@ def nerf_loss(
     conditions = module.conditions(
         torch.tensor([batch.frame], device=device), is_smoothed=is_smoothed(config, state.step)
     )
-    draws = head.config.coarse_samples + head.config.fine_samples
-    seen = head.rays(
-        torch.from_numpy(batch.pixels).to(device),
-        poses[batch.frame],
-        conditions,
-        behind,
-        maps,
-        jitter=torch.rand((len(rgb), draws), generator=state.torch).to(device),
+    pixels, rgb, behind = (
+        torch.from_numpy(array).to(poses) for array in (batch.pixels, batch.rgb, batch.behind)
     )
-    error = (seen.fine - rgb).square().mean()
-    loss = error + (seen.coarse - rgb).square().mean() + config.offset_weight * seen.offset_loss
+    draws = head.config.coarse_samples + head.config.fine_samples
+    jitter = torch.rand((len(rgb), draws), generator=state.torch).to(poses)
+    return NerfStep(pixels, rgb, behind, jitter, poses[batch.frame], conditions, maps)
+
+
+def step_loss(
+    config: NerfTrainingConfig, head: PaperHead, step: NerfStep
+) -> tuple[Float[Tensor, ""], NerfFigures]:
+    """L_pho of both passes with L_off, on rays of one frame: means over them; and figures for the log."""
+    seen = head.rays(
+        step.pixels, step.camera_to_world, step.conditions, step.behind, step.maps, jitter=step.jitter
+    )
+    error = (seen.fine - step.rgb).square().mean()
+    loss = error + (seen.coarse - step.rgb).square().mean() + config.offset_weight * seen.offset_loss
     return loss, NerfFigures(error.detach(), seen.opacity.detach().mean())
+
+
+def nerf_gradients(
+    config: NerfTrainingConfig,
+    module: NerfModule,
+    state: StageState,
+    sampler: NerfSampler,
+    poses: Float[Tensor, "frames 4 4"],
+    references: ReferenceSource,
+) -> tuple[Float[Tensor, ""], NerfFigures]:
+    """Add a step's gradients to the parameters', ``rays_at_once`` at a time; returns its loss and figures.
+
+    Maps and conditions are made once; parts leave their gradients on copies cut off from their graph, which
+    is gone through once, at the end.
+    """
+    step = draw_step(config, module, state, sampler, poses, references)
+    total = len(step.rgb)
+    size = config.rays_at_once or total
+    if size >= total:
+        loss, figures = step_loss(config, module.head, step)
+        loss.backward()
+        return loss.detach(), figures
+    ends: list[tuple[Tensor, Tensor]] = []
+
+    def cut(made: Tensor) -> Tensor:
+        if not made.requires_grad:
+            return made
+        ends.append((made, made.detach().requires_grad_()))
+        return ends[-1][1]
+
+    conditions = NerfConditions(*(None if part is None else cut(part) for part in step.conditions))
+    maps = None if step.maps is None else step.maps._replace(features=cut(step.maps.features))
+    apart = step._replace(conditions=conditions, maps=maps)
+    sums = torch.zeros(3, device=poses.device, dtype=poses.dtype)
+    for start in range(0, total, size):
+        part = apart.rays(slice(start, start + size))
+        share = len(part.rgb) / total
+        loss, figures = step_loss(config, module.head, part)
+        (share * loss).backward()
+        sums += share * torch.stack([loss.detach(), *figures])
+    read = [(made, end.grad) for made, end in ends if end.grad is not None]
+    if read:
+        torch.autograd.backward([made for made, _ in read], [grad for _, grad in read])
+    return sums[0], NerfFigures(sums[1], sums[2])

@@ -25,6 +25,7 @@ from nerf_ad.training.paper.fusion import (
     fusion_optimiser,
     inner_split,
 )
+from nerf_ad.training.paper.steady_mask import collect_steady_faces, speech_region
 from nerf_ad.training.paper.workshop import Workshop
 
 
@@ -45,7 +46,7 @@ class Learned(NamedTuple):
 def teach_fusion(shop: Workshop, faces: Faces, budget: float | None) -> Generator[Event, None, Learned]:
     """Audio faces; and, where it is pre-trained, stage 2 with the classifiers that judge it."""
     config = shop.config
-    audio_faces = yield from faces.collect(_moves_to_rest(shop, faces) if config.rests_faces else None)
+    audio_faces = yield from _audio_faces(shop, faces)
     neutral = neutral_frame(shop.dataset)
     if not config.needs_fusion:
         return Learned(audio_faces, neutral, None, None, 0.0)
@@ -59,6 +60,7 @@ def teach_fusion(shop: Workshop, faces: Faces, budget: float | None) -> Generato
     face = FaceFusion(conditions.fusion, audio_code_dim=conditions.audio.code_dim)
     module = FusionModule(audio, face).to(shop.device)
     shop.set_normalisation(audio)
+    face.set_usual(audio_faces[train.start : train.stop])
     optimiser = fusion_optimiser(config.fusion, module)
     names = () if classifiers is None else classifiers.units
     truth = FusionTruth(
@@ -74,6 +76,17 @@ def teach_fusion(shop: Workshop, faces: Faces, budget: float | None) -> Generato
     with shop.shared_state("fusion", module, optimiser, decay=0.0) as state:
         yield from fit_fusion(config.fusion, module, state, truth, classifiers, seconds=seconds)
     return Learned(audio_faces, neutral, module.parts, classifiers, spent + state.seconds)
+
+
+def _audio_faces(shop: Workshop, faces: Faces) -> Generator[Event, None, UInt8[Tensor, "frames 3 size size"]]:
+    """The speech region of every frame: what stage 2 learns to paint."""
+    config, train = shop.config, shop.clip.train
+    moves = _moves_to_rest(shop, faces) if config.rests_faces else None
+    if not config.fusion.steadies_mask:
+        return (yield from faces.collect(moves))
+    own = slice(train.start, train.stop)
+    region = speech_region(faces.masks[own], None if moves is None else moves[own])
+    return (yield from collect_steady_faces(faces.crops.batch, region, moves, num_frames=len(faces.units)))
 
 
 def _moves_to_rest(shop: Workshop, faces: Faces) -> Float[Tensor, "frames 2 3"]:

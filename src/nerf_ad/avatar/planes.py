@@ -1,0 +1,99 @@
+"""What avatars of the planes field have in common: head, torso and plates, the clip's motion, eye states."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from nerf_ad.avatar.avatar import Moment, Motion, refuse_unsound_motion
+from nerf_ad.avatar.folder import Plates, read_arrays, read_weights, refuse_misfit_tensors
+from nerf_ad.avatar.manifest import FastAdManifest, FastManifest
+from nerf_ad.core.files import write_npz
+from nerf_ad.core.tensors import write_tensors
+from nerf_ad.dataset.dataset import Dataset, shot_numbers
+from nerf_ad.dataset.expression import ExpressionBasis, encode_expression, head_landmarks
+from nerf_ad.models.talking_head import Condition, TalkingHead
+
+BASIS_SHAPES = {
+    "mouth_mean": "coordinates",
+    "mouth_modes": "units coordinates",
+    "mouth_scale": "units",
+    "eye_mean": "states",
+    "eye_scale": "states",
+}
+MOTION_SHAPES = {
+    "camera_to_world": "frames 4 4",
+    "eyes": "frames states",
+    "shots": "shots",
+    "train_frames": "2",
+}
+
+
+class PlanesBody:
+    """A person as a planes field, whatever makes its mouth codes."""
+
+    def __init__(self, head: TalkingHead, basis: ExpressionBasis, motion: Motion) -> None:
+        self.head = head
+        self.basis = basis
+        self.motion = motion
+        self.shots = shot_numbers(motion.shots.tolist(), len(motion.eyes), head.config.num_shots)
+        """Which shot each frame of the clip belongs to."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the networks are."""
+        return self.head.intrinsics.device
+
+    @classmethod
+    def read(
+        cls, root: Path, manifest: FastManifest | FastAdManifest, *, device: str | torch.device
+    ) -> "PlanesBody":
+        """Read the body's part of an avatar's folder.
+
+        Raises:
+            FormatError: damaged, or with a missing tensor.
+        """
+        paths = {part: root / "weights" / f"{part}.safetensors" for part in ("torso", "head")}
+        torso, rest = (read_weights(path) for path in paths.values())
+        whole = {**rest, **{f"torso.{name}": tensor for name, tensor in torso.items()}}
+        # Shapes are compared before memory is taken: a manifest cannot claim more than the files hold.
+        with torch.device("meta"):
+            planned = TalkingHead(manifest.head, size=manifest.size)
+        refuse_misfit_tensors(planned.torso, torso, paths["torso"])
+        refuse_misfit_tensors(planned, whole, paths["head"])
+        head = TalkingHead(manifest.head, size=manifest.size)
+        head.load_state_dict(whole)
+        plates = Plates.read(root, manifest, num_shots=manifest.head.num_shots)
+        head.set_backgrounds(plates.pictures, plates.of_shot)
+        sizes = {"units": manifest.head.mouth_dim, "states": manifest.head.eye_dim}
+        basis = ExpressionBasis(**read_arrays(root / "assets" / "expression.npz", BASIS_SHAPES, sizes))
+        motion = Motion(**read_arrays(root / "assets" / "poses.npz", MOTION_SHAPES, sizes))
+        refuse_unsound_motion(root / "assets" / "poses.npz", motion)
+        return cls(head.eval().to(device), basis, motion)
+
+    def write(self, root: Path) -> None:
+        """Write the body's part of an avatar's folder."""
+        (root / "weights").mkdir(parents=True, exist_ok=True)
+        state = self.head.state_dict()
+        torso = {k.removeprefix("torso."): v for k, v in state.items() if k.startswith("torso.")}
+        rest = {k: v for k, v in state.items() if not k.startswith("torso.")}
+        write_tensors(root / "weights" / "torso.safetensors", torso)
+        write_tensors(root / "weights" / "head.safetensors", rest)
+        Plates(self.head.backgrounds, self.head.background_of.tolist()).write(root)
+        write_npz(root / "assets" / "expression.npz", self.basis._asdict())
+        write_npz(root / "assets" / "poses.npz", self.motion._asdict())
+
+    def eyes_of(self, dataset: Dataset) -> Float[np.ndarray, "frames states"]:
+        """Eye states of a recording's frames."""
+        points = head_landmarks(dataset.landmarks(), dataset.tracking())
+        return encode_expression(points, self.basis).eyes
+
+    def frame(
+        self, moment: Moment, background: Float[Tensor, "3 size size"] | None
+    ) -> Float[Tensor, "size size 3"]:
+        """One whole frame in [0, 1]: head over torso over background."""
+        shot = torch.tensor([int(self.shots[moment.place])], device=self.device)
+        condition = Condition(moment.code, moment.eyes, shot)
+        return self.head.frame(condition, moment.camera_to_world, background=background)

@@ -1,5 +1,6 @@
 """A verb in a process of its own: its events, its cost, its failure, and how it is stopped."""
 
+import sys
 from collections.abc import Generator
 from pathlib import Path
 

@@ -172,3 +172,17 @@ def test_the_papers_decoder_knows_no_usual_face() -> None:
     fusion.set_usual(torch.rand(3, 3, 32, 32))
     assert before.keys() == fusion.state_dict().keys()
     assert not any("usual" in name for name in before)
+
+
+def test_shapes_are_the_directions_in_which_faces_differ() -> None:
+    """Faces that differ in one picture only: the first shape is that picture, of the changes' own size."""
+    torch.manual_seed(0)
+    config = {**SMALL.model_dump(), "paints_change": True, "num_shapes": 4}
+    fusion = FaceFusion(FusionConfig.model_validate(config))
+    picture, amounts = 0.3 * torch.rand(3, 32, 32), torch.linspace(-1, 1, 7)
+    fusion.set_usual(0.5 + amounts[:, None, None, None] * picture)
+    assert fusion.shapes is not None
+    size = float(amounts.square().mean().sqrt())
+    sign = fusion.shapes[0].sum().sign()
+    torch.testing.assert_close(sign * fusion.shapes[0], size * picture, atol=1e-4, rtol=0)
+    assert fusion.shapes[1:].abs().max() < 1e-4

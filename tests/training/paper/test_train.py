@@ -19,6 +19,7 @@ from nerf_ad.dataset.dataset import Dataset
 from nerf_ad.dataset.pixels import fit_picture
 from nerf_ad.evaluation.held_out import drive_with_recording, evaluate_events
 from nerf_ad.media.audio import Waveform, read_audio
+from nerf_ad.models.paper.audio_face import AudioFace
 from nerf_ad.presets import PAPER, PAPER_SMALL, ROWS, as_row
 from nerf_ad.rendering.drive import drive_with_audio
 from nerf_ad.rendering.render import draw
@@ -107,7 +108,6 @@ def test_poses_of_ones_own_are_refused(trained: PaperAvatar, person: Dataset) ->
 
 def test_a_long_sound_gives_the_codes_of_the_whole(trained: PaperAvatar, person: Dataset) -> None:
     """Piece by piece or all at once, a frame hears the same."""
-    from nerf_ad.models.paper.audio_face import AudioFace
     from nerf_ad.models.paper.conditions import conditions_from_speech, join
 
     face = trained.conditions
@@ -249,3 +249,19 @@ def test_faces_at_rest_that_see_the_pose(person: Dataset, tmp_path: Path) -> Non
     assert np.array_equal(here[:, :width], there[:, :width])
     assert not np.allclose(here[:, width:], there[:, width:])
     assert len(drive_with_audio(avatar, speech(person, 0.1), encoder=MelEncoder()).code) == 2
+
+
+def test_one_mask_and_painted_changes(person: Dataset, tmp_path: Path) -> None:
+    """Our other extensions reach the avatar: its usual face is the median of faces cut out with one mask."""
+    values = BRIEF.model_dump()
+    values["fusion"]["steadies_mask"] = True
+    values["model"]["conditions"]["fusion"] |= {"paints_change": True, "num_shapes": 3}
+    avatar = train(person, tmp_path / "a.avatar", PaperTrainConfig.model_validate(values), device=CPU)
+    assert isinstance(avatar, PaperAvatar)
+    assert isinstance(avatar.conditions, AudioFace)
+    kept = load_file(avatar.root / "weights" / "conditions.safetensors")
+    usual = avatar.conditions.fusion.usual
+    assert usual is not None
+    assert usual.max() > 0
+    torch.testing.assert_close(kept["fusion.usual"], usual)
+    assert kept["fusion.shapes"].shape == (3, 3, 32, 32)

@@ -24,6 +24,8 @@ POSE_DIM = 2
 _KERNEL = 5
 _LARGEST_CHANGE = 3.0
 """In standard deviations of a pixel."""
+_SHAPED_BY = 1000
+"""Faces, evenly spread, whose principal components are taken at most."""
 _POSE_SCALE = 0.175
 """Ten degrees in radians: poses are about 1."""
 
@@ -54,6 +56,9 @@ class FusionConfig(Config):
     """Let D paint how a face differs from the usual one, in units of how much each pixel does; ``set_usual``
     gives both. It begins with no difference: a short training does not spend its steps on a picture that is
     known (ours, an extension)."""
+    num_shapes: int = Field(default=0, ge=0, le=1024)
+    """Principal components of the training faces that the GRU's state mixes linearly, beneath what D paints;
+    with ``paints_change`` only. A minute of film teaches this sooner than D (ours, an extension)."""
     start: Literal["normal", "scaled"] = "normal"
     """Convolutions start from N(0, 0.02) (NeRF-AD's code), which passes signals on at the paper's widths and
     lets them die out at small ones; scaled: these and the linear layers by the number of inputs, after He
@@ -139,6 +144,7 @@ class FaceFusion(nn.Module):
 
     usual: Tensor | None
     range: Tensor | None
+    shapes: Tensor | None
 
     def __init__(self, config: FusionConfig, *, audio_code_dim: int = 64) -> None:
         super().__init__()
@@ -152,8 +158,14 @@ class FaceFusion(nn.Module):
         size = config.crop_size
         self.register_buffer("usual", torch.zeros(3, size, size) if config.paints_change else None)
         self.register_buffer("range", torch.ones(3, size, size) if config.paints_change else None)
+        has_shapes = config.paints_change and config.num_shapes > 0
+        self.register_buffer("shapes", torch.zeros(config.num_shapes, 3, size, size) if has_shapes else None)
+        self.mix = nn.Linear(config.gru_dim, config.num_shapes) if has_shapes else None
         if config.paints_change:
             nn.init.zeros_(self.decoder.last.weight)
+        if self.mix is not None:
+            nn.init.zeros_(self.mix.weight)
+            nn.init.zeros_(self.mix.bias)
 
     def set_usual(
         self, faces: Float[Tensor, "frames 3 height width"] | UInt8[Tensor, "frames 3 height width"]
@@ -170,6 +182,12 @@ class FaceFusion(nn.Module):
             values = faces[:, :, row].float() / scale
             self.usual[:, row] = values.median(dim=0).values
             self.range[:, row] = _LARGEST_CHANGE * values.std(dim=0, correction=0)
+        if self.shapes is not None:
+            some = faces[:: -(-len(faces) // _SHAPED_BY)].float() / scale
+            changes = (some - self.usual.cpu()).flatten(1)
+            _, sizes, directions = torch.linalg.svd(changes, full_matrices=False)
+            shapes = (sizes[:, None] * directions / len(some) ** 0.5)[: self.config.num_shapes]
+            self.shapes[: len(shapes)] = shapes.view(-1, *self.usual.shape)
 
     def forward(
         self, audio_face: Float[Tensor, "faces 3 height width"], audio_code: Float[Tensor, "batch features"]
@@ -188,10 +206,14 @@ class FaceFusion(nn.Module):
         """Decoded faces from a still face that was encoded before: it is the same for every frame."""
         both = torch.cat([encoded.code.expand(len(audio_code), -1), audio_code], dim=-1)
         state, _ = self.gru(both.unsqueeze(1))
-        painted = self.decoder(state.squeeze(1), encoded.maps)
+        state = state.squeeze(1)
+        painted = self.decoder(state, encoded.maps)
         if self.usual is None or self.range is None:
             return painted
-        return self.usual + self.range * painted
+        picture = self.usual + self.range * painted
+        if self.shapes is None or self.mix is None:
+            return picture
+        return picture + torch.einsum("bk,kchw->bchw", self.mix(state), self.shapes)
 
 
 def with_pose(

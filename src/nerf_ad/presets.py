@@ -113,6 +113,7 @@ PAPER_SMALL = PaperTrainConfig(
     fusion=FusionTrainingConfig(
         num_steps=1000,
         rate=2e-3,
+        au_weight=2e-4,
         smallest_slope=1e-15,
         steadies_mask=True,
         final_share=0.05,

@@ -48,8 +48,8 @@ class FusionTrainingConfig(Config):
     final_share: float = Field(default=0.1, gt=0, le=1)
     """What is left of the rate after ``num_steps`` (ours, after stage 3's decay)."""
     smallest_slope: float = Field(default=1e-8, gt=0)
-    """Adam's epsilon (PyTorch's). L_rec is a mean over pixels that are mostly black, so slopes are about this
-    small and with it hardly move anything; much smaller, steps are as large as the rate says (ours)."""
+    """Adam's epsilon (PyTorch's). Where only changes of a face are painted, L_rec's slopes are smaller than
+    this and hardly move anything; with a much smaller one, steps are as large as the rate says (ours)."""
     attention_factor: float = Field(default=5.0, gt=0)
     """AudioAttNet's rate over the others' (AD-NeRF's code)."""
     smooth: bool = True

@@ -51,8 +51,8 @@ PAPER = PaperTrainConfig(
     model=PaperModelConfig(conditions=ConditionConfig(audio=AudioConfig(normalised=True))),
     nerf=NerfTrainingConfig(rays_at_once=256),
 )
-"""NeRF-AD with the paper's sizes and numbers, meant for a GPU. Features are normalised: no DeepSpeech's. Rays go
-through in quarters of a step, with the same gradients: a whole one would not fit a GPU of 16 GB."""
+"""NeRF-AD with the paper's sizes and numbers, meant for a GPU. Features are normalised: no DeepSpeech's. A step's
+rays go through in quarters, with the same gradients and less memory."""
 
 _SMALL_CROP = 64
 

@@ -51,8 +51,9 @@ PAPER = PaperTrainConfig(
     model=PaperModelConfig(conditions=ConditionConfig(audio=AudioConfig(normalised=True))),
     nerf=NerfTrainingConfig(rays_at_once=256),
 )
-"""NeRF-AD with the paper's sizes and numbers, meant for a GPU. Features are normalised: no DeepSpeech's. A step's
-rays go through in quarters, with the same gradients and less memory."""
+"""NeRF-AD with the paper's sizes and numbers, meant for a GPU. Features are normalised: no DeepSpeech's.
+
+A step's rays go through in quarters, with the same gradients and less memory."""
 
 _SMALL_CROP = 64
 

@@ -74,6 +74,30 @@ def test_other_attacks_and_damage(tmp_path: Path, attack: bytes) -> None:
         read_array_pickle(path)
 
 
+def test_bytes_do_not_become_objects(tmp_path: Path) -> None:
+    """NumPy takes the bytes of a buffer for addresses of objects, and a pickle can then put others there."""
+    make = b"cnumpy\nndarray\n(K\x01\x85\x8c\x01O\x96\x08\x00\x00\x00\x00\x00\x00\x00AAAAAAAAtR"
+    told = b"cnumpy._core.multiarray\n_reconstruct\n(cnumpy\nndarray\nK\x00\x85C\x01btR"
+    kind = b"cnumpy\ndtype\n(\x8c\x02O8\x89\x88tR(K\x03\x8c\x01<tb"
+    for value in (make, told + b"(K\x01K\x01\x85" + kind + b"\x89C\x08AAAAAAAAtb"):
+        path = tmp_path / "x.ckpt"
+        path.write_bytes(b"\x80\x05}\x8c\x01a" + value + b"s.")
+        with pytest.raises(WeightsError, match="is refused"):
+            read_array_pickle(path)
+
+
+def test_content_of_another_size_is_refused(tmp_path: Path) -> None:
+    whole = pickle.dumps({"x": np.zeros(4, np.float32)}, protocol=4)
+    path = tmp_path / "x.ckpt"
+    path.write_bytes(whole)
+    assert read_array_pickle(path)["x"].shape == (4,)
+    shape, longer = b"K\x04\x85", b"K\x05\x85"
+    assert whole.count(shape) == 1
+    path.write_bytes(whole.replace(shape, longer))
+    with pytest.raises(WeightsError, match="holds other things"):
+        read_array_pickle(path)
+
+
 def test_objects_in_arrays_and_missing_files(tmp_path: Path) -> None:
     path = tmp_path / "x.ckpt"
     path.write_bytes(pickle.dumps({"x": np.array([None])}, protocol=4))

@@ -72,6 +72,8 @@ def test_a_kill_is_said_to_be_one(script: Path) -> None:
 def test_the_process_is_interrupted_and_saves_when_we_are(script: Path, tmp_path: Path) -> None:
     saved = tmp_path / "saved"
     then = f"""
+import signal
+signal.signal(signal.SIGTERM, signal.default_int_handler)
 try:
     say('{{"event": "progress", "stage": "work", "done": 2, "total": 2}}')
     time.sleep(60)

@@ -128,6 +128,7 @@ def test_windows_of_adnerf_are_unrolled(tmp_path: Path) -> None:
         (np.zeros((0, 29)), "shape"),
         (np.zeros((5, 8, 29)), "shape"),
         (np.full((5, 29), np.nan), "finite"),
+        (np.full((5, 29), 1e300), "finite"),
         (np.full((5, 29), "a"), "numbers"),
         (np.full((5, 29), None), "cannot be read"),
     ],

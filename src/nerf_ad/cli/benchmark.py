@@ -78,7 +78,8 @@ def benchmark_methods(
     Args:
         folders: data sets that nerf-ad capture made, and last the folder to write to: DATASET... OUT.
         preset: sizes and numbers of the paper's rows: paper or paper-small.
-        rows: which rows, with commas between (default: all of the paper's and the fast presets).
+        rows: which rows, with commas between, at least one of the paper's (default: all of these and the
+            fast presets).
         iterations: of stage 3 at which every row is measured, with commas between.
         minutes: of each row that is no row of the paper's (default: what all stages of the row full took).
         every: measure only each so-manieth held-out frame.
@@ -105,6 +106,10 @@ def benchmark_methods(
     for row in asked:
         if row not in ROWS and row not in others:
             raise UsageError(f"there is no row {row!r}", hint=f"rows: {', '.join((*ROWS, *others))}")
+    if not any(row in ROWS for row in asked):
+        raise UsageError("--rows names none of the paper's rows", hint=f"add one of {', '.join(ROWS)}")
+    if not _words(iterations):
+        raise UsageError("--iterations is empty", hint="such as 4000,10000")
     config = MethodBenchmarkConfig.from_mapping(
         {
             "preset": preset,

@@ -6,7 +6,6 @@ and peak memory are those of one piece of work.
 
 import contextlib
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -120,7 +119,7 @@ def _stop(process: "subprocess.Popen[str]") -> None:
         return
     try:
         if os.name == "posix":
-            process.send_signal(signal.SIGINT)
+            process.terminate()  # what the verbs save at; a shell's background jobs may not hear an interrupt
             process.wait(GRACE_SECONDS)
     except subprocess.TimeoutExpired:
         pass

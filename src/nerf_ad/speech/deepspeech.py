@@ -54,9 +54,12 @@ def read_deepspeech(path: Path) -> Float32[np.ndarray, "steps channels"]:
         array = array[:, middle : middle + 2].reshape(-1, NUM_LOGITS)
     if array.ndim != 2 or array.shape[1] != NUM_LOGITS or len(array) == 0:
         raise FormatError(f"{path} has the shape {array.shape}, not (steps {NUM_LOGITS})", hint=_HINT)
-    if array.dtype.kind not in "fiu" or not bool(np.isfinite(array).all()):
+    is_number = array.dtype.kind in "fiu"
+    with np.errstate(over="ignore"):
+        found = np.ascontiguousarray(array, dtype=np.float32) if is_number else None
+    if found is None or not bool(np.isfinite(found).all()):
         raise FormatError(f"{path} holds values that are no finite numbers", hint=_HINT)
-    return np.ascontiguousarray(array, dtype=np.float32)
+    return found
 
 
 def _read(path: Path) -> np.ndarray[Any, np.dtype[Any]]:

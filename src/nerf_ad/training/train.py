@@ -57,7 +57,8 @@ def train_events(
 
     Raises:
         BadInputError: the folder belongs to another training, or the dataset does not fit.
-        UsageError: another process trains this avatar, or ``size`` is larger than the dataset's.
+        UsageError: another process trains this avatar, ``size`` is larger than the dataset's, or ``parts`` is
+            a file.
     """
     prepare_cpu()
     seed_everything(config.seed)
@@ -67,6 +68,8 @@ def train_events(
             f"--size {size} is larger than the data set's {dataset.size}",
             hint="capture it again with that --size",
         )
+    if parts is not None and parts.exists() and not parts.is_dir():
+        raise UsageError(f"--parts {parts} is a file, not a folder", hint="choose another folder")
     fingerprint = _fingerprint(dataset, config, size)
     with (
         open_run(root, fingerprint, config) as log,

@@ -213,7 +213,7 @@ def test_ends_with_the_parameters_that_did_best(tmp_path: Path) -> None:
 
 def test_learns_to_open_the_mouth_from_speech(tmp_path: Path) -> None:
     """Frames that were never seen come out nearer than the mean face, from the sound alone."""
-    config = FusionTrainingConfig(num_steps=160, batch_size=12, rate=4e-3, validate_every=40)
+    config = FusionTrainingConfig(num_steps=320, batch_size=12, rate=4e-3, validate_every=40)
     state = make_state(tmp_path / "fusion.safetensors", config)
     fit(state, config)
     truth = make_truth()

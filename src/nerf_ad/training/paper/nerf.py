@@ -23,6 +23,9 @@ from nerf_ad.models.paper.nerf import ConditionModule, NerfConditions, PaperHead
 from nerf_ad.training.schedule import Budget
 from nerf_ad.training.stage import StageState
 
+RECENT = 0.05
+"""Weight of a step in the mean error that the log tells: each step is of another frame (ours)."""
+
 ReferenceSource = Callable[[Int[np.ndarray, "views"]], Float[Tensor, "views 3 height width"]]
 """Identity faces of frames, square, in [0, 1]; on the device where training is."""
 
@@ -242,7 +245,7 @@ def fit_nerf(
         seconds: time budget of the stage.
     """
     budget = Budget(num_steps=config.num_steps, seconds=seconds)
-    smooth_error = 0.0
+    recent: Tensor | None = None
     if not budget.is_spent(state.step, state.seconds):
         state.reopen()
     try:
@@ -257,10 +260,10 @@ def fit_nerf(
                 state.finish()
             if not is_good:
                 yield state.skipped()
-            elif state.step % 20 == 0 or state.step <= 20 or state.finished:
-                value = float(seen.error)
-                smooth_error = value if smooth_error == 0.0 else 0.9 * smooth_error + 0.1 * value
-                psnr = float(-10 * np.log10(smooth_error + 1e-10))
+                continue
+            recent = seen.error if recent is None else torch.lerp(recent, seen.error, RECENT)
+            if state.step % 20 == 0 or state.step <= 20 or state.finished:
+                psnr = float(-10 * torch.log10(recent + 1e-10))
                 whole = float(loss.detach())
                 yield Metric(name="nerf loss", step=state.step, value=whole, seconds=state.seconds)
                 yield Metric(name="nerf psnr", step=state.step, value=psnr, seconds=state.seconds)

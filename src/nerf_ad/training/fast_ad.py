@@ -22,7 +22,6 @@ from nerf_ad.core.events import Event, Progress, Saved
 from nerf_ad.dataset.dataset import Dataset
 from nerf_ad.dataset.pixels import open_pixels
 from nerf_ad.face.landmarks import LOWER_LIP_INNER, UPPER_LIP_INNER
-from nerf_ad.models.paper.audio_face import AudioFace
 from nerf_ad.models.paper.conditions import ConditionConfig
 from nerf_ad.models.paper.mouth_code import HeardMouth
 from nerf_ad.models.talking_head import TalkingHeadConfig
@@ -112,17 +111,7 @@ def fast_ad_stages(
     mouth.eval()
     _find_rest(bench, mouth)
     if faces is not None:
-        write_anatomy(
-            root / "anatomy.npz",
-            dataset,
-            faces.crops,
-            faces.masks if faces.are_parted else None,
-            faces.units,
-            mouth.conditions if isinstance(mouth.conditions, AudioFace) else None,
-            None if learned is None else learned.audio_faces,
-            None if learned is None else learned.classifiers,
-            is_smoothed=True,
-        )
+        write_anatomy(root / "anatomy.npz", dataset, faces, learned, mouth.conditions, is_smoothed=True)
     yield Progress(stage="saving", done=1, total=2)
     _assemble(bench, shop, config, root, mouth).save()
     config.save_toml(root / "config.toml")

@@ -10,11 +10,11 @@ from nerf_ad.core.events import Event, Metric, Progress
 from nerf_ad.models.paper.au_classifier import AuClassifierConfig, AuClassifiers
 from nerf_ad.models.paper.audio import AudioBranch, AudioConfig
 from nerf_ad.models.paper.fusion import FaceFusion, FusionConfig
+from nerf_ad.training.hearing import heard_badly
 from nerf_ad.training.paper.fusion import (
     FusionModule,
     FusionTrainingConfig,
     FusionTruth,
-    _heard_badly,
     collect_audio_faces,
     decode_faces,
     fit_fusion,
@@ -232,8 +232,8 @@ def test_speech_that_is_not_finite_does_not_break_the_events(tmp_path: Path) -> 
 
 
 def test_channels_are_silenced_and_the_rest_made_louder() -> None:
-    config = FusionTrainingConfig(feature_dropout=0.25)
-    heard = _heard_badly(config, torch.ones(64, 2, 16, 50), torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(0)
+    heard = heard_badly(torch.ones(64, 2, 16, 50), noise=0.0, dropout=0.25, generator=generator)
     assert sorted({round(value, 4) for value in heard.unique().tolist()}) == [0.0, 1.3333]
     assert float(heard.mean()) == pytest.approx(1.0, abs=0.05)
     assert torch.equal(heard, heard[:, :1, :1].expand(-1, 2, 16, -1)), "for the whole surroundings of a frame"

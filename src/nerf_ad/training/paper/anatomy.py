@@ -8,15 +8,15 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
-from torch import Tensor
+from torch import Tensor, nn
 
 from nerf_ad.core.files import write_npz
 from nerf_ad.dataset.dataset import Dataset
-from nerf_ad.dataset.face_crops import FaceCrops
 from nerf_ad.face.action_units import SPEECH_UNITS
-from nerf_ad.models.paper.au_classifier import AuClassifiers
 from nerf_ad.models.paper.audio_face import AudioFace
 from nerf_ad.training.paper.classifiers import unit_presence
+from nerf_ad.training.paper.faces import Faces
+from nerf_ad.training.paper.painting import Learned
 
 SENTENCE = 100
 """Frames at most: four seconds."""
@@ -26,12 +26,9 @@ SENTENCE = 100
 def write_anatomy(
     path: Path,
     dataset: Dataset,
-    crops: FaceCrops,
-    masks: UInt8[Tensor, "frames 1 size size"] | None,
-    units: Float[Tensor, "frames units"],
-    conditions: AudioFace | None,
-    audio_faces: UInt8[Tensor, "frames 3 size size"] | None,
-    classifiers: AuClassifiers | None,
+    faces: Faces,
+    learned: Learned | None,
+    conditions: nn.Module,
     *,
     is_smoothed: bool,
 ) -> None:
@@ -40,30 +37,28 @@ def write_anatomy(
     Args:
         path: ``.npz`` to write.
         dataset: the clip.
-        crops: its faces.
-        masks: A of every frame, in 256 steps; None where faces are not parted.
-        units: intensity of the speech action units, on the networks' device.
-        conditions: paints audio faces from the clip's sound, which it hears; None where nothing does.
-        audio_faces: (1-A)·c of every frame; None where faces are not painted.
-        classifiers: judge of audio faces; None where there is none.
+        faces: what stage 1 gave.
+        learned: what stage 2 gave; None where no faces are painted.
+        conditions: what conditions the field, hearing the clip; shown where it paints audio faces.
         is_smoothed: whether the temporal attention is in use.
     """
     test, train = dataset.split().test, dataset.split().train
     stretch = test if len(test) else train
     frames = np.arange(stretch.start, min(stretch.stop, stretch.start + SENTENCE))
-    where = torch.from_numpy(frames).to(units.device)
+    where = torch.from_numpy(frames).to(faces.units.device)
     labels = unit_presence(dataset.action_units(), SPEECH_UNITS)
     arrays: dict[str, np.ndarray] = {
         "frames": frames,
-        "crops": crops.pixels[frames],
-        "boxes": crops.boxes[frames],
+        "crops": faces.crops.pixels[frames],
+        "boxes": faces.crops.boxes[frames],
         "points": dataset.landmarks().points[frames, :, :2],
-        "units": units[where].cpu().numpy(),
+        "units": faces.units[where].cpu().numpy(),
         "presence": labels[frames].numpy(),
     }
-    if masks is not None:
-        arrays["masks"] = masks[frames, 0].numpy()
-    if conditions is not None and audio_faces is not None:
+    if faces.are_parted:
+        arrays["masks"] = faces.masks[frames, 0].numpy()
+    if isinstance(conditions, AudioFace) and learned is not None:
+        audio_faces, classifiers = learned.audio_faces, learned.classifiers
         painted = torch.cat(
             [conditions.faces(part, is_smoothed=is_smoothed).clamp(0, 1).cpu() for part in where.split(16)]
         )

@@ -21,6 +21,7 @@ from nerf_ad.models.paper.audio import AudioBranch
 from nerf_ad.models.paper.disentangle import split_face
 from nerf_ad.models.paper.fusion import EncodedFace, FaceFusion, with_pose
 from nerf_ad.models.paper.resting_face import at_rest
+from nerf_ad.training.hearing import heard_badly
 from nerf_ad.training.paper.losses import bce_loss, dice_loss, reconstruction_loss, unit_weights
 from nerf_ad.training.schedule import Budget, decayed
 from nerf_ad.training.stage import StageState
@@ -283,7 +284,9 @@ def fusion_loss(
     device = truth.still.device
     chosen = torch.randint(truth.train.start, truth.train.stop, (config.batch_size,), generator=state.torch)
     around = parts.audio.around(truth.windows, chosen.to(device), smooth=config.smooth)
-    around = _heard_badly(config, around, state.torch)
+    around = heard_badly(
+        around, noise=config.feature_noise, dropout=config.feature_dropout, generator=state.torch
+    )
     poses = None if truth.poses is None else truth.poses[chosen.to(device)]
     decoded = parts(parts.face.encoder(truth.still), around, poses)
     reconstruction = reconstruction_loss(decoded, truth.faces[chosen].to(device).float() / 255)
@@ -314,22 +317,6 @@ def decode_faces(
         poses = None if truth.poses is None else truth.poses[part]
         made.append(parts(encoded, around, poses).clamp(0, 1).cpu())
     return torch.cat(made)
-
-
-def _heard_badly(
-    config: FusionTrainingConfig,
-    around: Float[Tensor, "batch neighbours window channels"],
-    generator: torch.Generator,
-) -> Float[Tensor, "batch neighbours window channels"]:
-    """Features with noise, and with channels silenced for a whole frame's surroundings."""
-    if config.feature_noise > 0:
-        noise = torch.randn(around.shape, generator=generator).to(around.device)
-        around = around + config.feature_noise * noise
-    if config.feature_dropout > 0:
-        shape = (len(around), 1, 1, around.shape[-1])
-        is_kept = torch.rand(shape, generator=generator).to(around.device) >= config.feature_dropout
-        around = around * is_kept / (1 - config.feature_dropout)
-    return around
 
 
 def _validate(

@@ -258,11 +258,11 @@ def fit_nerf(
             is_good = state.apply(loss, largest_gradient=config.largest_gradient, has_gradients=True)
             if budget.is_spent(state.step, state.seconds):
                 state.finish()
-            if not is_good:
+            if is_good:
+                recent = seen.error if recent is None else torch.lerp(recent, seen.error, RECENT)
+            if not is_good or recent is None:
                 yield state.skipped()
-                continue
-            recent = seen.error if recent is None else torch.lerp(recent, seen.error, RECENT)
-            if state.step % 20 == 0 or state.step <= 20 or state.finished:
+            elif state.step % 20 == 0 or state.step <= 20 or state.finished:
                 psnr = float(-10 * torch.log10(recent + 1e-10))
                 whole = float(loss.detach())
                 yield Metric(name="nerf loss", step=state.step, value=whole, seconds=state.seconds)

@@ -18,7 +18,6 @@ from nerf_ad.avatar.paper import PaperAvatar
 from nerf_ad.core.events import Event, Progress, Saved
 from nerf_ad.dataset.dataset import Dataset
 from nerf_ad.dataset.pixels import open_pixels
-from nerf_ad.models.paper.audio_face import AudioFace
 from nerf_ad.training.clip import read_clip, speech_in_use
 from nerf_ad.training.paper.anatomy import write_anatomy
 from nerf_ad.training.paper.config import PaperTrainConfig
@@ -61,17 +60,7 @@ def paper_stages(
     yield Progress(stage="saving", done=0, total=2)
     avatar = _assemble(shop, config, root, module, smoothed=smoothed)
     if faces is not None:
-        write_anatomy(
-            root / "anatomy.npz",
-            dataset,
-            faces.crops,
-            faces.masks if faces.are_parted else None,
-            faces.units,
-            module.conditions if isinstance(module.conditions, AudioFace) else None,
-            None if learned is None else learned.audio_faces,
-            None if learned is None else learned.classifiers,
-            is_smoothed=smoothed,
-        )
+        write_anatomy(root / "anatomy.npz", dataset, faces, learned, module.conditions, is_smoothed=smoothed)
     yield Progress(stage="saving", done=1, total=2)
     avatar.save()
     config.save_toml(root / "config.toml")

@@ -1,10 +1,12 @@
 """What avatars of the planes field have in common: head, torso and plates, the clip's motion, eye states."""
 
+from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from nerf_ad.avatar.avatar import Moment, Motion, refuse_unsound_motion
@@ -94,6 +96,22 @@ class PlanesBody:
         self, moment: Moment, background: Float[Tensor, "3 size size"] | None
     ) -> Float[Tensor, "size size 3"]:
         """One whole frame in [0, 1]: head over torso over background."""
-        shot = torch.tensor([int(self.shots[moment.place])], device=self.device)
+        shot = self._shots_there[moment.place : moment.place + 1]
         condition = Condition(moment.code, moment.eyes, shot)
-        return self.head.frame(condition, moment.camera_to_world, background=background)
+        return self._draw(condition, moment.camera_to_world, background)
+
+    @cached_property
+    def _shots_there(self) -> Int[Tensor, "frames"]:
+        """The shots on the device: a copy for every frame would wait for the GPU."""
+        return torch.as_tensor(np.asarray(self.shots), device=self.device)
+
+    @cached_property
+    def _draw(self) -> Callable[[Condition, Tensor, Tensor | None], Tensor]:
+        """What draws a frame: kernels on an NVIDIA GPU where the head fits them, plain PyTorch elsewhere."""
+        if self.device.type == "cuda":
+            from nerf_ad.models.frame_renderer import FrameRenderer, Frames, can_render
+
+            if can_render(self.head):
+                renderer = FrameRenderer(self.head)
+                return lambda *made_from: renderer.draw(Frames(*made_from))[0]
+        return lambda condition, pose, background: self.head.frame(condition, pose, background=background)

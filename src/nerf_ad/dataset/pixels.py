@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 from scipy import ndimage
 
+from nerf_ad.core.errors import FormatError
 from nerf_ad.core.events import Event, Progress
 from nerf_ad.core.files import explained, locked, sync_folder, write_json
 from nerf_ad.dataset.dataset import Dataset
@@ -43,6 +44,23 @@ class PixelCache:
 
     def _open(self, name: str, shape: tuple[int, ...]) -> np.ndarray[Any, np.dtype[Any]]:
         return np.memmap(self.folder / f"{name}.raw", np.uint8, "r", shape=shape)
+
+    def read_into(self, name: str, frame: int, out: UInt8[np.ndarray, "..."]) -> None:
+        """Copy a frame of ``frames``, ``labels`` or ``torso`` without mapping it: mapped pages count as ours.
+
+        Raises:
+            FormatError: the file is shorter than it was.
+        """
+        with (self.folder / f"{name}.raw").open("rb", buffering=0) as file:
+            file.seek(frame * out.nbytes)
+            view, done = out.data.cast("B"), 0
+            while done < len(view):
+                read = file.readinto(view[done:])
+                if not read:
+                    raise FormatError(
+                        f"{self.folder} is cut short", hint="delete this folder; it is made again"
+                    )
+                done += read
 
     def pixels_of_head(self, frame: int) -> Int[np.ndarray, "pixels"]:
         """Flat numbers of the pixels in and just around the head of one frame."""
@@ -79,13 +97,18 @@ def _make_pixels(dataset: Dataset, size: int, folder: Path) -> Iterator[Event]:
     shutil.rmtree(folder, ignore_errors=True)
     count = dataset.num_frames
     offsets = np.zeros(count + 1, np.int64)
+    num_workers = min(8, max(2, os.cpu_count() or 2))
 
     def load(index: int) -> tuple[np.ndarray[Any, np.dtype[Any]], ...]:
         labels = fit_labels(dataset.labels(index), size)
         frame, torso = fit_picture(dataset.frame(index), size), fit_picture(dataset.torso(index), size)
         return frame, labels, torso, around_head(labels).astype(np.int32)
 
-    with explained(folder / "done.json"), ThreadPoolExecutor(2) as pool, contextlib.ExitStack() as stack:
+    with (
+        explained(folder / "done.json"),
+        ThreadPoolExecutor(num_workers) as pool,
+        contextlib.ExitStack() as stack,
+    ):
         folder.mkdir(parents=True, exist_ok=True)
         names = ("frames", "labels", "torso", "head_pixels")
         files = [stack.enter_context((folder / f"{name}.raw").open("wb")) for name in names]
@@ -131,10 +154,15 @@ def fit_labels(labels: UInt8[np.ndarray, "height width"], size: int) -> UInt8[np
 
 
 def around_head(labels: UInt8[np.ndarray, "size size"]) -> Int[np.ndarray, "pixels"]:
-    """Pixels of the head and a rim of 4 % of the picture around it, where emptiness must be learned."""
-    rim = max(2, round(0.04 * labels.shape[0]))
+    """Pixels of the head and of the rim around it."""
+    rim = head_rim(labels.shape[0])
     distance = ndimage.distance_transform_cdt(labels != Part.HEAD, metric="chessboard")
     return np.flatnonzero((distance >= 0) & (distance <= rim))
+
+
+def head_rim(size: int) -> int:
+    """Pixels from the head's edge within which emptiness must be learned: 4 % of the picture."""
+    return max(2, round(0.04 * size))
 
 
 def boxes_around(

@@ -1,10 +1,13 @@
 """Which rays a step sees: the head everywhere, more of the mouth and the eyes."""
 
+from abc import ABC, abstractmethod
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from jaxtyping import Float, Int
 from pydantic import Field, model_validator
+from torch import Tensor
 
 from nerf_ad.core.config import Config
 from nerf_ad.dataset.pixels import PixelCache
@@ -51,6 +54,29 @@ class RayBatch(NamedTuple):
     """1 where the parsing says head."""
     certain: Float[np.ndarray, "rays"]
     """0 within two pixels of the head's edge, where the parsing is not to be believed."""
+
+
+class DeviceRays(NamedTuple):
+    """``RayBatch`` as tensors, where they are worked on."""
+
+    frames: Int[Tensor, "batch"]
+    slot: Int[Tensor, "rays"]
+    pixels: Float[Tensor, "rays 2"]
+    rgb: Float[Tensor, "rays 3"]
+    behind: Float[Tensor, "rays 3"]
+    head: Float[Tensor, "rays"]
+    certain: Float[Tensor, "rays"]
+
+
+class RaySource(ABC):
+    """Where a training's rays come from."""
+
+    @abstractmethod
+    def draw(self) -> DeviceRays:
+        """One step's rays."""
+
+    def refresh(self) -> None:  # noqa: B027 - most have nothing to do
+        """Between two steps: bring in frames that were read meanwhile."""
 
 
 class RaySampler:
@@ -127,3 +153,15 @@ class RaySampler:
         else:
             parts.append(self.generator.integers(0, self.cache.size**2, rest))
         return np.concatenate(parts)
+
+
+class HostRays(RaySource):
+    """Rays drawn by NumPy from the memory maps, and copied to the device."""
+
+    def __init__(self, sampler: RaySampler, device: torch.device) -> None:
+        self.sampler = sampler
+        self.device = device
+
+    def draw(self) -> DeviceRays:
+        """One step's rays."""
+        return DeviceRays(*(torch.from_numpy(array).to(self.device) for array in self.sampler.draw()))

@@ -68,7 +68,7 @@ class HeadRays(NamedTuple):
     opacity: Float[Tensor, "rays"]
     """In [0, 1]."""
     points: Float[Tensor, "samples 3"]
-    """Where it was sampled, ray by ray; only samples that are there."""
+    """Where it was sampled, ray by ray; samples that are not there are left out, or have weight 0."""
     weights: Float[Tensor, "samples"]
     """Contribution of each sample."""
 
@@ -126,6 +126,7 @@ class TalkingHead(nn.Module):
         *,
         jitter: Float[Tensor, "rays"] | None = None,
         num_samples: int | None = None,
+        is_ragged: bool | None = None,
     ) -> HeadRays:
         """March rays through the head's field.
 
@@ -136,19 +137,23 @@ class TalkingHead(nn.Module):
             condition: condition of each frame.
             jitter: see ``march``.
             num_samples: samples kept per ray, the config's where absent.
+            is_ragged: evaluate only the samples that are there, which saves a CPU work; a GPU would have to
+                wait for their number, so it evaluates all. The same picture either way.
         """
-        rays = pixel_rays(pixels, camera_to_world[frames], self.intrinsics)
-        count = num_samples or self.config.num_samples
+        is_ragged = pixels.device.type != "cuda" if is_ragged is None else is_ragged
+        # index_select: the gradient of the other form sorts on a GPU, and queues for every frame.
+        pose = camera_to_world[frames] if is_ragged else camera_to_world.index_select(0, frames)
+        rays = pixel_rays(pixels, pose, self.intrinsics)
         samples = march(
             rays.origins.detach(),
             rays.directions.detach(),
             self.grid,
-            step=self.step,
+            step=(self.grid.high - self.grid.low).norm() / self.config.num_steps,
             num_steps=self.config.num_steps,
-            num_samples=count,
+            num_samples=num_samples or self.config.num_samples,
             jitter=jitter,
         )
-        return self._shade(rays, samples, frames, condition)
+        return (self._shade if is_ragged else self._shade_all)(rays, samples, frames, condition)
 
     def _shade(
         self, rays: Rays, samples: Samples, frames: Int[Tensor, "rays"], condition: Condition
@@ -167,6 +172,24 @@ class TalkingHead(nn.Module):
         result = composite(spread.view(shape), coloured.view(3, *shape), samples.lengths)
         weights = result.weights.detach().reshape(-1)[there]
         return HeadRays(result.rgb, result.opacity, points.detach(), weights)
+
+    def _shade_all(
+        self, rays: Rays, samples: Samples, frames: Int[Tensor, "rays"], condition: Condition
+    ) -> HeadRays:
+        """``_shade`` with one shape and no waiting: samples that are not there have length 0."""
+        shape = samples.lengths.shape
+        # At depth 0 they would all read the same cells, and gradients would queue there.
+        middle = (0.5 * (self.grid.low + self.grid.high) - rays.origins.detach()).norm(dim=-1, keepdim=True)
+        depth = torch.where(samples.lengths > 0, samples.depth, middle)
+        points = (rays.origins.unsqueeze(1) + depth.unsqueeze(-1) * rays.directions.unsqueeze(1)).reshape(
+            -1, 3
+        )
+        unit = (points - self.grid.low) * (2.0 / (self.grid.high - self.grid.low)) - 1.0
+        directions = torch.nn.functional.normalize(rays.directions, dim=-1)
+        where = self._local_all(points.detach(), condition, frames)
+        density, rgb = self.field(unit, where, directions)
+        result = composite(density.view(shape), rgb.view(3, *shape), samples.lengths)
+        return HeadRays(result.rgb, result.opacity, points.detach(), result.weights.detach().reshape(-1))
 
     @torch.no_grad()
     def head_in_passes(
@@ -221,6 +244,16 @@ class TalkingHead(nn.Module):
         mouth = region_weight(points, self.mouth_centre, self.mouth_extent)
         eyes = region_weight(points, self.eye_centre, self.eye_extent)
         return torch.cat([condition.mouth.T[:, frames] * mouth, condition.eyes.T[:, frames] * eyes])
+
+    def _local_all(
+        self, points: Float[Tensor, "samples 3"], condition: Condition, frames: Int[Tensor, "rays"]
+    ) -> Float[Tensor, "units samples"]:
+        """``local`` for rays with the same number of samples each."""
+        mouth = region_weight(points, self.mouth_centre, self.mouth_extent).view(len(frames), -1)
+        eyes = region_weight(points, self.eye_centre, self.eye_extent).view(len(frames), -1)
+        mouth_code = condition.mouth.index_select(0, frames).T.unsqueeze(-1)
+        eye_code = condition.eyes.index_select(0, frames).T.unsqueeze(-1)
+        return torch.cat([mouth_code * mouth, eye_code * eyes]).flatten(1)
 
     def pose_code(self, camera_to_world: Float[Tensor, "batch 4 4"]) -> Float[Tensor, "batch pose"]:
         """The head's pose as the camera sees it, normalised over the clip: rotation rows and position."""

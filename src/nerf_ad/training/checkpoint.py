@@ -1,5 +1,6 @@
 """Resume files: one safetensors file with everything that a stage needs to go on, finite or not written."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -60,6 +61,16 @@ def load_facts(path: Path) -> dict[str, Any]:
             return facts
     except (SafetensorError, KeyError, TypeError, json.JSONDecodeError, OSError):
         return {}
+
+
+def tensors_digest(tensors: Mapping[str, Tensor]) -> str:
+    """Hash of names, shapes and numbers: the same for what was trained and for what was read back."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.view(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()[:16]
 
 
 def optimiser_state(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:

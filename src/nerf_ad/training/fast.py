@@ -19,7 +19,6 @@ from nerf_ad.models.speech_code import SpeechCode, SpeechCodeConfig
 from nerf_ad.models.talking_head import Condition, TalkingHeadConfig
 from nerf_ad.speech.encoder import SpeechConfig, WhisperConfig
 from nerf_ad.speech.windows import window_steps
-from nerf_ad.training.clip import speech_in_use
 from nerf_ad.training.head import HeadModule, HeadTrainingConfig, MeasuredConditions, head_parameters
 from nerf_ad.training.planes import open_bench, recorded_motion, teach_head, teach_torso
 from nerf_ad.training.run_log import RunLog
@@ -37,7 +36,7 @@ class TrainConfig(Config):
     speech_code: SpeechCodeConfig = SpeechCodeConfig()
     """The speech branch."""
     speech: SpeechConfig = WhisperConfig()
-    """Which speech features of the data set are used; log-mel where these are absent."""
+    """Which speech features of the data set are used; log-mel where they are Whisper's and absent."""
     torso: TorsoTrainingConfig = TorsoTrainingConfig()
     """Stage 1."""
     speech_training: SpeechTrainingConfig = SpeechTrainingConfig()
@@ -62,16 +61,27 @@ def fast_stages(
     device: torch.device,
     log: RunLog,
 ) -> Generator[Event, None, None]:
-    """Torso, speech and head as one stream of events; arguments as in ``train.train_events``."""
+    """Torso, speech and head as one stream of events; arguments as in ``train.train_events``.
+
+    The data set has the speech features that ``config`` says.
+    """
     yield from open_pixels(dataset, size)
-    bench = open_bench(dataset, config.model, size=size, seed=config.seed, device=device, log=log)
+    bench = open_bench(
+        dataset,
+        config.model,
+        size=size,
+        seed=config.seed,
+        device=device,
+        log=log,
+        resident_megabytes=config.head.on_gpu.resident_megabytes,
+    )
     ready, model = bench.ready, bench.model
     budget = None if minutes is None else 60 * minutes
     spent = yield from teach_torso(
         bench, config.torso, None if budget is None else config.torso_share * budget
     )
 
-    track = dataset.speech(speech_in_use(dataset, config.speech).kind)
+    track = dataset.speech(config.speech.kind)
     channels = track.features.shape[1]
     features = torch.from_numpy(track.features).float().to(device)
     heard = speech_windows(dataset, track, config.speech_code)[ready.train.start : ready.train.stop]
@@ -104,7 +114,7 @@ def fast_stages(
         size=size,
         head=model.config,
         speech_code=config.speech_code,
-        speech=speech_in_use(dataset, config.speech),
+        speech=config.speech,
         speech_channels=channels,
         speech_id=track.encoder,
         driven_by="nothing" if config.static else "speech",

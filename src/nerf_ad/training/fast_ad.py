@@ -25,14 +25,13 @@ from nerf_ad.face.landmarks import LOWER_LIP_INNER, UPPER_LIP_INNER
 from nerf_ad.models.paper.conditions import ConditionConfig
 from nerf_ad.models.paper.mouth_code import HeardMouth
 from nerf_ad.models.talking_head import TalkingHeadConfig
-from nerf_ad.training.clip import speech_in_use
 from nerf_ad.training.head import HeadModule, HeadTrainingConfig, head_parameters
 from nerf_ad.training.hearing import HeardConditions, HearingConfig, features_of, hearing_parameters
 from nerf_ad.training.paper.anatomy import write_anatomy
 from nerf_ad.training.paper.config import FacePartsConfig
 from nerf_ad.training.paper.faces import part_faces
 from nerf_ad.training.paper.fields import prepare_conditions
-from nerf_ad.training.paper.painting import Learned, teach_fusion
+from nerf_ad.training.paper.painting import Learned, made_from_both, teach_fusion
 from nerf_ad.training.paper.workshop import Workshop
 from nerf_ad.training.planes import PlanesBench, open_bench, recorded_motion, teach_head, teach_torso
 from nerf_ad.training.run_log import RunLog
@@ -82,11 +81,22 @@ def fast_ad_stages(
     log: RunLog,
     parts: Path | None = None,
 ) -> Generator[Event, None, None]:
-    """All stages as one stream of events; arguments as in ``train.train_events``."""
+    """All stages as one stream of events; arguments as in ``train.train_events``.
+
+    The data set has the speech features that ``config`` says.
+    """
     yield from open_pixels(dataset, size)
-    bench = open_bench(dataset, config.model, size=size, seed=config.seed, device=device, log=log)
-    speech = speech_in_use(dataset, config.speech)
-    shop = Workshop(dataset, config, bench.ready.clip, dataset.speech(speech.kind), device, log, parts)
+    bench = open_bench(
+        dataset,
+        config.model,
+        size=size,
+        seed=config.seed,
+        device=device,
+        log=log,
+        resident_megabytes=config.head.on_gpu.resident_megabytes,
+    )
+    track = dataset.speech(config.speech.kind)
+    shop = Workshop(dataset, config, bench.ready.clip, track, device, log, parts)
     budget = None if minutes is None else 60 * minutes
     spent = yield from teach_torso(
         bench, config.torso, None if budget is None else config.torso_share * budget
@@ -105,7 +115,8 @@ def fast_ad_stages(
     conditions = HeardConditions(config.hearing, mouth, eyes, bench.shots, code_noise=noise)
     parameters = head_parameters(module, config.head) + hearing_parameters(mouth, config.hearing)
     left = None if budget is None else max(10.0, budget - spent)
-    yield from teach_head(bench, config.head, module, parameters, conditions, left)
+    made_from = made_from_both(faces, learned)
+    yield from teach_head(bench, config.head, module, parameters, conditions, left, made_from=made_from)
 
     yield Progress(stage="saving", done=0, total=2)
     mouth.eval()
@@ -155,7 +166,7 @@ def _assemble(
         preset=config.preset,
         fps=dataset.manifest.fps,
         size=bench.ready.clip.size,
-        speech=speech_in_use(dataset, config.speech),
+        speech=config.speech,
         speech_channels=shop.track.features.shape[1],
         speech_id=shop.track.encoder,
         source_sha256=dataset.manifest.source.sha256,

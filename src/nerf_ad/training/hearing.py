@@ -63,7 +63,7 @@ class HeardConditions(HeadConditions):
         raw = self.mouth.raw(conditions.understand(around, frames))
         self.mouth.follow(raw.detach())
         code = self.mouth.standardised(raw)
-        noise = torch.randn(code.shape, generator=generator).to(code.device)
+        noise = torch.randn(code.shape, generator=generator, device=generator.device).to(code.device)
         return Condition(code + self.code_noise * noise, self.eyes[frames])
 
     def show(self, frames: Int[Tensor, "batch"]) -> Condition:
@@ -80,10 +80,12 @@ def heard_badly(
 ) -> Float[Tensor, "batch neighbours window channels"]:
     """Features with noise, and with channels silenced for a whole frame's surroundings."""
     if noise > 0:
-        around = around + noise * torch.randn(around.shape, generator=generator).to(around.device)
+        drawn = torch.randn(around.shape, generator=generator, device=generator.device)
+        around = around + noise * drawn.to(around.device)
     if dropout > 0:
         shape = (len(around), 1, 1, around.shape[-1])
-        is_kept = torch.rand(shape, generator=generator).to(around.device) >= dropout
+        drawn = torch.rand(shape, generator=generator, device=generator.device)
+        is_kept = drawn.to(around.device) >= dropout
         around = around * is_kept / (1 - dropout)
     return around
 
@@ -108,6 +110,7 @@ def features_of(
 ) -> Float[Tensor, "frames features"]:
     """What is projected to the mouth code, of many frames of the sound."""
     parts = [
-        mouth.feature(mouth.conditions(part, is_smoothed=True)) for part in torch.split(frames, batch_size)
+        mouth.feature(mouth.conditions(part, is_smoothed=True))
+        for part in torch.split(frames.to(mouth.mean.device), batch_size)
     ]
     return torch.cat(parts)

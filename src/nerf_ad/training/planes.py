@@ -25,14 +25,24 @@ from nerf_ad.dataset.expression import (
     fit_expression_basis,
 )
 from nerf_ad.dataset.pixels import PixelCache, boxes_around, mouth_boxes
-from nerf_ad.dataset.sampler import RaySampler, RaySamplingConfig
+from nerf_ad.dataset.resident import ResidentFrames, ResidentRays
+from nerf_ad.dataset.sampler import HostRays, RaySampler, RaySamplingConfig, RaySource
 from nerf_ad.models.talking_head import TalkingHead, TalkingHeadConfig
 from nerf_ad.training.clip import Clip, carve_head, read_clip
-from nerf_ad.training.head import HeadConditions, HeadModule, HeadTrainingConfig, fit_head, tighten_grid
+from nerf_ad.training.head import (
+    HeadConditions,
+    HeadModule,
+    HeadOnGpuConfig,
+    HeadTrainingConfig,
+    fit_head,
+    tighten_grid,
+)
 from nerf_ad.training.previews import Previewer
 from nerf_ad.training.run_log import RunLog
 from nerf_ad.training.stage import StageState
 from nerf_ad.training.torso import (
+    RecordedTruth,
+    ResidentTruth,
     TorsoTrainingConfig,
     TorsoTruth,
     fit_torso,
@@ -71,11 +81,19 @@ class PlanesBench(NamedTuple):
     """Shot of every frame."""
     log: RunLog
     seed: int
+    frames: ResidentFrames | None = None
+    """Training frames in a GPU's memory; absent on a CPU."""
 
     def state(
-        self, name: str, module: nn.Module, optimiser: torch.optim.Optimizer, decay: float
+        self,
+        name: str,
+        module: nn.Module,
+        optimiser: torch.optim.Optimizer,
+        decay: float,
+        *,
+        made_from: str = "",
     ) -> StageState:
-        """What a stage keeps between steps, as its resume file left it."""
+        """What a stage keeps between steps, as its resume file left it; ``made_from``: see ``StageState``."""
         held = StageState(
             self.log.folder / f"{name}.safetensors",
             module,
@@ -83,13 +101,21 @@ class PlanesBench(NamedTuple):
             average_decay=decay,
             seed=self.seed,
             fingerprint=self.log.fingerprint,
+            made_from=made_from,
         )
         held.resume()
         return held
 
 
 def open_bench(
-    dataset: Dataset, config: TalkingHeadConfig, *, size: int, seed: int, device: torch.device, log: RunLog
+    dataset: Dataset,
+    config: TalkingHeadConfig,
+    *,
+    size: int,
+    seed: int,
+    device: torch.device,
+    log: RunLog,
+    resident_megabytes: int = HeadOnGpuConfig().resident_megabytes,
 ) -> PlanesBench:
     """An untrained head with everything that its stages need; ``open_pixels`` has made the cache."""
     ready = prepare(dataset, config, size)
@@ -97,7 +123,10 @@ def open_bench(
     poses = torch.from_numpy(ready.clip.tracking.camera_to_world).float().to(device)
     pose_statistics(model, poses[ready.train.start : ready.train.stop])
     shots = torch.from_numpy(ready.clip.shots).to(device)
-    return PlanesBench(dataset, ready, model, poses, shots, log, seed)
+    frames = None
+    if device.type == "cuda":
+        frames = open_frames(dataset, ready, device, megabytes=resident_megabytes, seed=seed)
+    return PlanesBench(dataset, ready, model, poses, shots, log, seed, frames)
 
 
 def teach_torso(
@@ -111,7 +140,9 @@ def teach_torso(
         torch.optim.Adam(torso_parameters(model, config), betas=(0.9, 0.99)),
         config.average_decay,
     )
-    truth = TorsoTruth(bench.ready.cache, train)
+    truth: TorsoTruth = RecordedTruth(bench.ready.cache, train)
+    if bench.frames is not None:
+        truth = ResidentTruth(bench.frames, bench.ready.cache)
     if state.step == 0:
         turned = model.pose_code(poses[train.start : train.stop])
         nearest = train.start + int(turned.square().sum(dim=1).argmin())
@@ -128,18 +159,25 @@ def teach_head(
     parameters: list[dict[str, object]],
     conditions: HeadConditions,
     seconds: float | None,
+    *,
+    made_from: str = "",
 ) -> Generator[Event, None, None]:
-    """Fit the head with previews, and drop what its grid does not need."""
+    """Fit the head with previews, and drop what its grid does not need.
+
+    ``made_from``: digests of the stages whose networks make the mouth code.
+    """
     model, poses = bench.model, bench.poses
-    optimiser = torch.optim.Adam(parameters, betas=(0.9, 0.99), eps=1e-15)
-    state = bench.state("head", module, optimiser, config.average_decay)
-    sampler = ray_sampler(config.rays, bench.dataset, bench.ready, state)
+    is_on_gpu = bench.frames is not None
+    optimiser = torch.optim.Adam(parameters, betas=(0.9, 0.99), eps=1e-15, fused=is_on_gpu or None)
+    state = bench.state("head", module, optimiser, config.average_decay, made_from=made_from)
+    yield from state.warnings()
+    rays = open_rays(bench, config, state)
     previewer = Previewer(bench.log.folder, model, module, state, poses, conditions, bench.ready)
-    for event in fit_head(config, model, module, state, sampler, poses, conditions, seconds=seconds):
+    for event in fit_head(config, model, module, state, rays, poses, conditions, seconds=seconds):
         yield event
         if isinstance(event, Progress):
             yield from previewer.look()
-    yield from tighten_grid(config, model, sampler, poses, conditions)
+    yield from tighten_grid(config, model, rays, poses, conditions)
 
 
 def recorded_motion(bench: PlanesBench) -> Motion:
@@ -185,18 +223,50 @@ def build_model(config: TalkingHeadConfig, ready: Prepared, size: int) -> Talkin
     return model
 
 
+def open_rays(bench: PlanesBench, config: HeadTrainingConfig, state: StageState) -> RaySource:
+    """Rays of the training frames, more of them on mouth and eyes: from a GPU's own memory on one."""
+    if bench.frames is not None:
+        return ResidentRays(config.rays_on_gpu, bench.frames, state.generator)
+    return HostRays(ray_sampler(config.rays, bench.dataset, bench.ready, state), bench.poses.device)
+
+
+def open_frames(
+    dataset: Dataset, ready: Prepared, device: torch.device, *, megabytes: int, seed: int
+) -> ResidentFrames:
+    """Training frames in the device's memory, for torso and head."""
+    return ResidentFrames(
+        ready.cache,
+        ready.clip.backgrounds,
+        np.array(ready.clip.background_of)[ready.clip.shots],
+        train=ready.train,
+        boxes=np.stack(part_boxes(dataset, ready)),
+        device=device,
+        largest_bytes=megabytes << 20,
+        seed=seed,
+    )
+
+
 def ray_sampler(
     config: RaySamplingConfig, dataset: Dataset, ready: Prepared, state: StageState
 ) -> RaySampler:
-    """Rays of the training frames, more of them on mouth and eyes."""
-    points = dataset.landmarks().points[:, :, :2] * (ready.cache.size / dataset.size)
+    """Rays drawn by the host."""
+    mouth, eyes = part_boxes(dataset, ready)
     return RaySampler(
         config,
         ready.cache,
         ready.clip.backgrounds,
         np.array(ready.clip.background_of)[ready.clip.shots],
         train=ready.train,
-        mouth_boxes=mouth_boxes(points, ready.cache.size),
-        eye_boxes=boxes_around(points[:, list(EYES)], margin=0.1, size=ready.cache.size),
+        mouth_boxes=mouth,
+        eye_boxes=eyes,
         generator=state.numpy,
     )
+
+
+def part_boxes(
+    dataset: Dataset, ready: Prepared
+) -> tuple[Int[np.ndarray, "frames 4"], Int[np.ndarray, "frames 4"]]:
+    """Boxes around mouth and eyes of every frame."""
+    points = dataset.landmarks().points[:, :, :2] * (ready.cache.size / dataset.size)
+    size = ready.cache.size
+    return mouth_boxes(points, size), boxes_around(points[:, list(EYES)], margin=0.1, size=size)

@@ -37,14 +37,35 @@ class StageState:
         average_decay: float,
         seed: int,
         fingerprint: str,
+        made_from: str = "",
     ) -> None:
+        """Begin; ``resume`` goes on.
+
+        Args:
+            path: the resume file.
+            module: what is trained.
+            optimiser: over its parameters.
+            average_decay: of the moving average of the parameters.
+            seed: of both generators.
+            fingerprint: of the choices and the dataset; a file with another one is refused.
+            made_from: digests of the earlier stages' results that this one is made from; a file made from
+                others is not gone on with.
+        """
         self.path = path
         self.module = module
         self.optimiser = optimiser
         self.average = MovingAverage(module, average_decay)
         self.numpy = np.random.default_rng(seed)
         self.torch = torch.Generator().manual_seed(seed)
+        self.device = next((value.device for value in module.parameters()), torch.device("cpu"))
+        self.generator = self.torch
+        """The generator where the module is; ``torch`` itself except on CUDA."""
+        if self.device.type == "cuda":
+            self.generator = torch.Generator(self.device).manual_seed(seed)
+        self._bad_on_device = torch.zeros(2, dtype=torch.int32, device=self.device)
         self.fingerprint = fingerprint
+        self.made_from = made_from
+        self.begins_anew = False
         self.step = 0
         self.finished = False
         self.clock = Clock()
@@ -69,7 +90,7 @@ class StageState:
             self.clock = Clock(self.clock.seconds)
 
     def resume(self) -> bool:
-        """Go on where the resume file stopped; False where there is none.
+        """Go on where the resume file stopped; False where there is none, or earlier stages moved on since.
 
         Raises:
             FormatError: the file is damaged, or belongs to another configuration or dataset.
@@ -83,6 +104,9 @@ class StageState:
                 f"{self.path} was made with other settings or another dataset",
                 hint="train into a new avatar folder, or delete this one",
             )
+        self.begins_anew = facts.get("made_from", "") != self.made_from
+        if self.begins_anew:
+            return False
         try:
             self._restore(found)
         except (LookupError, TypeError, ValueError, RuntimeError) as error:
@@ -101,6 +125,8 @@ class StageState:
         restore_optimiser(self.optimiser, under_prefix("optimiser", found.tensors))
         self.numpy.bit_generator.state = json.loads(facts["numpy"])
         self.torch.set_state(found.tensors["torch"])
+        if self.generator is not self.torch and "generator" in found.tensors:
+            self.generator.set_state(found.tensors["generator"])
         self.step, self.finished = int(facts["step"]), bool(facts["finished"])
         self.clock = Clock(float(facts["seconds"]))
         if self.finished:
@@ -114,8 +140,11 @@ class StageState:
             **with_prefix("optimiser", optimiser_state(self.optimiser)),
             "torch": self.torch.get_state(),
         }
+        if self.generator is not self.torch:
+            tensors["generator"] = self.generator.get_state()
         facts = {
             "fingerprint": self.fingerprint,
+            "made_from": self.made_from,
             "numpy": json.dumps(self.numpy.bit_generator.state),
             "step": self.step,
             "seconds": self.seconds,
@@ -170,9 +199,49 @@ class StageState:
         self.average.update(self.module, self.step)
         return True
 
+    @torch.no_grad()
+    def apply_unseen(self, loss: torch.Tensor, *, largest_gradient: float = 1.0) -> None:
+        """``apply`` without waiting for the device, for a fused Adam whose gradients are there already.
+
+        The device itself skips a step that is not finite; ``look`` says so later.
+        """
+        adam = self.optimiser
+        assert all(group["fused"] for group in adam.param_groups)  # others would ignore the two tensors
+        gradients = [p.grad for group in adam.param_groups for p in group["params"] if p.grad is not None]
+        norm = nn.utils.get_total_norm(gradients)
+        is_bad = ~torch.isfinite(norm + loss.detach())
+        adam.grad_scale = ((norm + 1e-6) / largest_gradient).clamp_min(1.0)  # type: ignore[attr-defined]
+        adam.found_inf = is_bad.float()  # type: ignore[attr-defined]
+        in_a_row, since_look = self._bad_on_device.unbind()
+        in_a_row.add_(1).mul_(is_bad)
+        since_look.add_(is_bad)
+        self.step += 1
+        adam.step()
+        self.average.update(self.module, self.step)
+
+    def look(self) -> bool:
+        """Wait for the steps of ``apply_unseen``; False where any since the last look was skipped.
+
+        Raises:
+            NerfAdError: the stage cannot be saved from diverging.
+        """
+        in_a_row, since_look = self._bad_on_device.tolist()
+        self._bad_on_device[1:].zero_()
+        if in_a_row >= 3:
+            self._bad_on_device.zero_()
+            self._roll_back()
+        return since_look == 0
+
     def skipped(self) -> Warned:
         """What to say of a step that ``apply`` did not take."""
         return Warned(message=f"step {self.step} of {self.path.stem} was not finite and is skipped")
+
+    def warnings(self) -> list[Warned]:
+        """What to say before the first step: why a resume file that is there was not gone on with."""
+        if not self.begins_anew:
+            return []
+        name = self.path.stem
+        return [Warned(message=f"the stage {name} begins anew: one that it follows from was trained further")]
 
     @property
     def rate_factor(self) -> float:

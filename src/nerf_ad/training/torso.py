@@ -1,10 +1,12 @@
 """Stage 1: neck and torso as one bent picture."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int, UInt8
 from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
@@ -12,6 +14,7 @@ from torch.nn import functional as F
 from nerf_ad.core.config import Config
 from nerf_ad.core.events import Event, Metric, Progress
 from nerf_ad.dataset.pixels import PixelCache
+from nerf_ad.dataset.resident import HEAD, ResidentFrames
 from nerf_ad.face.parsing import Part
 from nerf_ad.models.talking_head import TalkingHead
 from nerf_ad.training.schedule import Budget, decayed
@@ -37,27 +40,78 @@ class TorsoTrainingConfig(Config):
     """Moving average of the parameters."""
 
 
-class TorsoTruth:
+class TorsoBatch(NamedTuple):
     """Whole frames as the torso sees them."""
 
-    def __init__(self, cache: PixelCache, train: range) -> None:
-        self.cache = cache
-        self.train = train
+    frames: Int[Tensor, "batch"]
+    """Which frames."""
+    picture: Float[Tensor, "batch 3 size size"]
+    """The recording, in [0, 1]."""
+    alpha: Float[Tensor, "batch 1 size size"]
+    """The torso's opacity."""
+    seen: Float[Tensor, "batch 1 size size"]
+    """1 where the head is not, nor within two pixels."""
 
-    def read(self, frames: np.ndarray, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-        """Recorded frames, torso alpha and where the head is not, channels first, for given frames."""
-        picture = torch.from_numpy(self.cache.frames[frames]).to(device).permute(0, 3, 1, 2).float() / 255
-        alpha = (
-            torch.from_numpy(self.cache.torso[frames, :, :, 3:]).to(device).permute(0, 3, 1, 2).float() / 255
-        )
-        head = torch.from_numpy(self.cache.labels[frames] == Part.HEAD).to(device).unsqueeze(1).float()
-        seen = 1 - F.max_pool2d(head, 5, stride=1, padding=2)
-        return picture, alpha, seen
+
+class TorsoTruth(ABC):
+    """Where whole frames come from."""
+
+    def __init__(self, cache: PixelCache) -> None:
+        self.cache = cache
+
+    @abstractmethod
+    def draw(self, count: int, state: StageState, device: torch.device) -> TorsoBatch:
+        """Some training frames."""
 
     def one(self, frame: int) -> Float[np.ndarray, "4 size size"]:
         """Premultiplied picture of one frame's torso, to start from: a mean of many would start blurred."""
         rgba = self.cache.torso[frame].astype(np.float32) / 255
         return np.concatenate([rgba[..., :3] * rgba[..., 3:], rgba[..., 3:]], axis=-1).transpose(2, 0, 1)
+
+
+class RecordedTruth(TorsoTruth):
+    """Frames read from the memory maps."""
+
+    def __init__(self, cache: PixelCache, train: range) -> None:
+        super().__init__(cache)
+        self.train = train
+
+    def draw(self, count: int, state: StageState, device: torch.device) -> TorsoBatch:
+        """Some training frames."""
+        frames = np.sort(state.numpy.choice(len(self.train), count) + self.train.start)
+        picture = torch.from_numpy(self.cache.frames[frames]).to(device)
+        alpha = torch.from_numpy(self.cache.torso[frames, :, :, 3:]).to(device)
+        head = torch.from_numpy(self.cache.labels[frames] == Part.HEAD).to(device)
+        return TorsoBatch(
+            torch.from_numpy(frames).to(device), _planes(picture), _planes(alpha), away_from(head)
+        )
+
+
+class ResidentTruth(TorsoTruth):
+    """Frames in the device's memory."""
+
+    def __init__(self, frames: ResidentFrames, cache: PixelCache) -> None:
+        super().__init__(cache)
+        self.frames = frames
+
+    def draw(self, count: int, state: StageState, device: torch.device) -> TorsoBatch:
+        """Some training frames; on their own device, whatever ``device`` says."""
+        del device
+        self.frames.refresh()
+        draw = state.generator
+        slots = torch.randint(self.frames.num_slots, (count,), generator=draw, device=draw.device)
+        whole, frames = self.frames.pictures(slots)
+        head = (whole[..., 7] & HEAD) > 0
+        return TorsoBatch(frames, _planes(whole[..., :3]), _planes(whole[..., 6:7]), away_from(head))
+
+
+def _planes(picture: UInt8[Tensor, "batch size size channels"]) -> Float[Tensor, "batch channels size size"]:
+    return picture.permute(0, 3, 1, 2).float() / 255
+
+
+def away_from(head: Bool[Tensor, "batch size size"]) -> Float[Tensor, "batch 1 size size"]:
+    """1 where the head is not, nor within two pixels."""
+    return 1 - F.max_pool2d(head.unsqueeze(1).float(), 5, stride=1, padding=2)
 
 
 def fit_torso(
@@ -83,8 +137,7 @@ def fit_torso(
                 state.optimiser.param_groups, (config.texture_rate, config.network_rate), strict=True
             ):
                 group["lr"] = decayed(rate, rate * 0.1, share) * state.rate_factor
-            frames = np.sort(state.numpy.choice(len(truth.train), config.num_frames) + truth.train.start)
-            picture, alpha, seen = truth.read(frames, device)
+            frames, picture, alpha, seen = truth.draw(config.num_frames, state, device)
             rgba = model.torso(codes[frames])
             whole = rgba[:, :3] + (1 - rgba[:, 3:]) * model.background(shots[frames])
             colour_error = (seen * (whole - picture).square()).mean()

@@ -42,7 +42,7 @@ def first_occupied(
     """
     rank = torch.cumsum(occupied, dim=-1)
     kept = occupied & (rank <= num_samples)
-    slot = torch.where(kept, rank - 1, num_samples)
+    slot = (rank - 1).masked_fill(~kept, num_samples)
     out = depth.new_zeros(depth.shape[0], num_samples + 1).scatter_(1, slot, depth)
     there = depth.new_zeros(depth.shape[0], num_samples + 1).scatter_(1, slot, kept.to(depth.dtype))
     return Samples(out[:, :num_samples], there[:, :num_samples])
@@ -53,7 +53,7 @@ def march(
     directions: Float[Tensor, "rays 3"],
     grid: OccupancyGrid,
     *,
-    step: float,
+    step: float | Float[Tensor, ""],
     num_steps: int,
     num_samples: int,
     jitter: Float[Tensor, "rays"] | None = None,

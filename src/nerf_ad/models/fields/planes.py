@@ -45,15 +45,15 @@ class Radiance(torch.nn.Module):
         points: Float[Tensor, "samples 3"],
         condition: Float[Tensor, "units samples"],
         directions: Float[Tensor, "rays 3"],
-        ray: Int[Tensor, "samples"],
+        ray: Int[Tensor, "samples"] | None = None,
     ) -> tuple[Float[Tensor, "samples"], Float[Tensor, "3 samples"]]:
-        """Evaluate the field.
+        """Evaluate the field; under autocast the matrix products are as it says, everything else in float32.
 
         Args:
             points: in [-1, 1]^3.
             condition: the frame's condition, already weighted by where each sample is.
             directions: unit view direction per ray.
-            ray: which ray each sample lies on.
+            ray: which ray each sample lies on; ray by ray, the same number on each, where absent.
 
         Returns:
             density per march step (at least 0) and colour in [0, 1].
@@ -61,19 +61,39 @@ class Radiance(torch.nn.Module):
         hidden = F.relu(_apply(self.trunk_in, self.encoding(points), condition))
         trunk = _apply(self.trunk_out, hidden)
         density = torch.exp(trunk[0].float().clamp(max=8.0) - 1.0)
-        seen_from = self.colour_ray(directions).T.index_select(1, ray)
+        seen_from = self.colour_ray(directions).T
         colour = _apply(self.colour_in, F.relu(trunk[1:]), condition)
-        rgb = torch.sigmoid(_apply(self.colour_out, F.relu(colour + seen_from)).float())
+        if ray is None:
+            by_ray = colour.view(len(colour), len(directions), -1)
+            seen = F.relu(by_ray + seen_from.unsqueeze(-1)).flatten(1)
+        else:
+            seen = F.relu(colour + seen_from.index_select(1, ray))
+        rgb = torch.sigmoid(_apply(self.colour_out, seen).float())
         return density, rgb
 
 
 def _apply(layer: nn.Linear, *parts: Float[Tensor, "_ samples"]) -> Float[Tensor, "outputs samples"]:
-    """A linear layer on feature-major input that is given in parts, so that they need not be joined."""
-    weights = layer.weight.split([len(part) for part in parts], dim=1)
+    """A linear layer on feature-major input that is given in parts."""
     if torch.is_autocast_enabled(parts[0].device.type):
-        products = [weight @ part for weight, part in zip(weights, parts, strict=True)]
-        return torch.stack(products).sum(dim=0) + layer.bias.unsqueeze(-1).to(products[0].dtype)
+        return _apply_joined(layer, parts, torch.get_autocast_dtype(parts[0].device.type))
+    weights = layer.weight.split([len(part) for part in parts], dim=1)
     total = layer.bias.unsqueeze(-1)
     for weight, part in zip(weights, parts, strict=True):
         total = torch.addmm(total, weight, part)
     return total
+
+
+def _apply_joined(
+    layer: nn.Linear, parts: tuple[Float[Tensor, "_ samples"], ...], dtype: torch.dtype
+) -> Float[Tensor, "outputs samples"]:
+    """One product in half precision: rows of ones for the bias, and of zeros up to a multiple of 8.
+
+    Tensor cores want rows of weights that begin at 16 bytes; 113 inputs do not.
+    """
+    if len(parts) == 1:
+        return layer.weight @ parts[0] + layer.bias.unsqueeze(-1).to(dtype)
+    spare = -(layer.in_features + 1) % 8
+    ones = torch.ones(1, parts[0].shape[1], dtype=dtype, device=parts[0].device)
+    zeros = torch.zeros(spare, parts[0].shape[1], dtype=dtype, device=parts[0].device)
+    weight = F.pad(torch.cat([layer.weight, layer.bias.unsqueeze(-1)], dim=1), (0, spare))
+    return weight @ torch.cat([*(part.to(dtype) for part in parts), ones, zeros])

@@ -1,0 +1,210 @@
+"""The head's steps as a GPU makes them, on a CPU: one shape, no waiting, the same learning."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from nerf_ad.dataset.dataset import Dataset
+from nerf_ad.dataset.pixels import open_pixels
+from nerf_ad.dataset.sampler import RaySamplingConfig
+from nerf_ad.models.talking_head import Condition, TalkingHeadConfig
+from nerf_ad.presets import TINY
+from nerf_ad.training.head import (
+    HeadModule,
+    HeadOnGpuConfig,
+    HeadTask,
+    HeadTrainingConfig,
+    MeasuredConditions,
+    StreamingStepper,
+    WaitingStepper,
+    fit_head,
+    head_parameters,
+    turned,
+    turned_by_series,
+)
+from nerf_ad.training.planes import PlanesBench, open_bench, open_frames, open_rays, teach_torso
+from nerf_ad.training.run_log import RunLog
+from nerf_ad.training.stage import StageState
+from nerf_ad.training.torso import ResidentTruth, TorsoTrainingConfig
+
+SIZE = 48
+CONFIG = HeadTrainingConfig(
+    num_steps=40,
+    prune_after=8,
+    on_gpu=HeadOnGpuConfig(num_rays=512, num_frames=8, resident_megabytes=16, report_every=10),
+)
+MODEL = TalkingHeadConfig(
+    field=TINY.model.field, grid_resolution=24, num_steps=32, num_samples=8, mouth_dim=4
+)
+
+
+@pytest.fixture
+def bench(person: Dataset, tmp_path: Path) -> PlanesBench:
+    torch.manual_seed(0)
+    list(open_pixels(person, SIZE))
+    log = RunLog(tmp_path / "a.avatar", "x", RaySamplingConfig())
+    cpu = torch.device("cpu")
+    made = open_bench(person, MODEL, size=SIZE, seed=0, device=cpu, log=log)
+    return made._replace(frames=open_frames(person, made.ready, cpu, megabytes=16, seed=0))
+
+
+def make_task(bench: PlanesBench, *, fused: bool = True) -> HeadTask:
+    module = HeadModule(bench.model, bench.dataset.num_frames)
+    groups = head_parameters(module, CONFIG)
+    optimiser = torch.optim.Adam(groups, betas=(0.9, 0.99), eps=1e-15, fused=fused or None)
+    state = bench.state("head", module, optimiser, CONFIG.average_decay)
+    expression = bench.ready.expression
+    every = Condition(torch.from_numpy(expression.mouth), torch.from_numpy(expression.eyes), bench.shots)
+    conditions = MeasuredConditions(every, code_noise=CONFIG.code_noise)
+    rays = open_rays(bench, CONFIG, state)
+    for group, rate in zip(optimiser.param_groups, (2e-2, 5e-3, 2e-4), strict=True):
+        group["lr"] = rate
+    return HeadTask(CONFIG, bench.model, module, state, rays, bench.poses, conditions)
+
+
+def test_all_samples_give_what_those_that_are_there_give(bench: PlanesBench) -> None:
+    task = make_task(bench)
+    with torch.no_grad():
+        task.module.corrections.delta.normal_(0, 0.5)
+        for level in bench.model.field.encoding.levels:
+            level.normal_(0, 0.3)
+    batch = task.rays.draw()
+    answers = []
+    for is_ragged in (True, False):
+        condition = task.conditions.draw(batch.frames, torch.Generator().manual_seed(0))
+        condition = condition._replace(mouth=condition.mouth.requires_grad_())
+        pose, _ = task.module.corrections(bench.poses[batch.frames], batch.frames)
+        head = bench.model.head(batch.pixels, batch.slot, pose, condition, is_ragged=is_ragged)
+        loss = (head.rgb - batch.rgb).square().mean() + 0.1 * (head.opacity - batch.head).square().mean()
+        learnt = [*task.module.field.parameters(), task.module.corrections.delta, condition.mouth]
+        answers.append((head, torch.autograd.grad(loss, learnt)))
+    (ragged, some), (whole, every) = answers
+    assert len(whole.points) == CONFIG.on_gpu.num_rays * MODEL.num_samples > len(ragged.points) > 0
+    torch.testing.assert_close(whole.rgb, ragged.rgb, atol=1e-5, rtol=0)
+    torch.testing.assert_close(whole.opacity, ragged.opacity, atol=1e-5, rtol=0)
+    for ours, theirs in zip(every, some, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-5 * float(theirs.abs().max()), rtol=1e-4)
+    seen = []
+    for head in (ragged, whole):
+        bench.model.grid.importance.zero_()
+        bench.model.grid.observe(head.points, head.weights)
+        seen.append(bench.model.grid.importance.clone())
+    torch.testing.assert_close(seen[0], seen[1], atol=1e-5, rtol=0)
+
+
+def steps(task: HeadTask, stepper: StreamingStepper | WaitingStepper, count: int) -> list[float]:
+    return [float(stepper.step()[0].loss.detach()) for _ in range(count)]
+
+
+def test_streaming_steps_learn_what_waiting_steps_learn(
+    bench: PlanesBench, person: Dataset, tmp_path: Path
+) -> None:
+    start = {name: value.clone() for name, value in bench.model.state_dict().items()}
+    streamed = make_task(bench)
+    ours = steps(streamed, StreamingStepper(streamed), 30)
+    learnt = {name: value.clone() for name, value in bench.model.state_dict().items()}
+    average = {name: value.clone() for name, value in streamed.state.average.tensors.items()}
+    bench.model.load_state_dict(start)
+    waited = make_task(bench, fused=False)
+    theirs = steps(waited, WaitingStepper(waited), 30)
+    assert ours == pytest.approx(theirs, rel=1e-3)
+    assert ours[-1] < 0.7 * ours[0]
+    for name in ("field.colour_out.bias", "field.trunk_in.weight"):
+        torch.testing.assert_close(learnt[name], bench.model.state_dict()[name], atol=2e-3, rtol=0)
+        torch.testing.assert_close(average[name], waited.state.average.tensors[name], atol=2e-3, rtol=0)
+
+
+def test_a_streamed_step_that_is_not_finite_changes_nothing_and_is_told(bench: PlanesBench) -> None:
+    task = make_task(bench)
+    stepper = StreamingStepper(task)
+    stepper.step()
+    assert stepper.look()
+    before = {name: value.clone() for name, value in task.module.state_dict().items() if "grid" not in name}
+    numbers = [entry["step"].clone() for entry in task.state.optimiser.state.values()]
+    every = task.conditions.every  # type: ignore[attr-defined]
+    mouth = every.mouth.clone()
+    every.mouth.fill_(torch.nan)
+    stepper.step()
+    every.mouth.copy_(mouth)
+    for name, value in before.items():
+        assert torch.equal(task.module.state_dict()[name], value), name
+    for entry, number in zip(task.state.optimiser.state.values(), numbers, strict=True):
+        assert torch.equal(entry["step"], number)
+    assert not stepper.look()
+    assert stepper.look()
+    stepper.step()
+    assert stepper.look()
+    assert not torch.equal(task.module.state_dict()["field.colour_out.bias"], before["field.colour_out.bias"])
+
+
+def test_three_streamed_steps_that_are_not_finite_roll_back(bench: PlanesBench) -> None:
+    task = make_task(bench)
+    stepper = StreamingStepper(task)
+    stepper.step()
+    task.state.save()
+    stepper.step()
+    task.conditions.every.mouth.fill_(torch.nan)  # type: ignore[attr-defined]
+    for _ in range(3):
+        stepper.step()
+    assert not stepper.look()
+    assert task.state.step == 1
+    assert task.state.rate_factor == 0.5
+
+
+def test_clipping_is_that_of_apply(tmp_path: Path) -> None:
+    """Both clip to the norm 1: one in the gradient, one in fused Adam's scale."""
+    made = []
+    for is_streamed in (False, True):
+        torch.manual_seed(0)
+        module = torch.nn.Linear(3, 2)
+        optimiser = torch.optim.Adam(module.parameters(), 0.1, eps=1.0, fused=is_streamed or None)
+        path = tmp_path / f"{is_streamed}.safetensors"
+        state = StageState(path, module, optimiser, average_decay=0.9, seed=0, fingerprint="x")
+        for _ in range(3):
+            loss = 50 * module(torch.ones(4, 3)).square().sum()
+            if is_streamed:
+                optimiser.zero_grad()
+                loss.backward()
+                state.apply_unseen(loss)
+            else:
+                state.apply(loss)
+        made.append(module.weight.detach().clone())
+    torch.testing.assert_close(made[0], made[1], atol=1e-6, rtol=1e-5)
+
+
+def streamed_events(bench: PlanesBench, monkeypatch: pytest.MonkeyPatch) -> Iterator[object]:
+    monkeypatch.setattr("nerf_ad.training.head.WaitingStepper", StreamingStepper)
+    task = make_task(bench)
+    return fit_head(
+        CONFIG, bench.model, task.module, task.state, task.rays, bench.poses, task.conditions, seconds=None
+    )
+
+
+def test_a_whole_fit_streams(bench: PlanesBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    events = list(streamed_events(bench, monkeypatch))
+    assert events
+    again = make_task(bench)
+    assert again.state.step == CONFIG.num_steps
+    assert again.state.finished
+
+
+def test_the_torso_learns_from_resident_frames(bench: PlanesBench) -> None:
+    list(teach_torso(bench, TorsoTrainingConfig(num_steps=3, num_frames=2), None))
+    assert bench.frames is not None
+    frames = bench.frames
+    recorded = ResidentTruth(frames, bench.ready.cache)
+    state = bench.state("x", bench.model.torso, torch.optim.Adam(bench.model.torso.parameters()), 0.9)
+    drawn = recorded.draw(3, state, torch.device("cpu"))
+    for place, frame in enumerate(drawn.frames.tolist()):
+        truth = torch.from_numpy(bench.ready.cache.frames[frame].copy()).permute(2, 0, 1) / 255
+        torch.testing.assert_close(drawn.picture[place], truth)
+
+
+def test_turns_by_series_are_the_exponential() -> None:
+    angles = torch.randn(200, 3, dtype=torch.float64)
+    angles[:50] *= 0.05
+    angles[50:] /= angles[50:].norm(dim=-1, keepdim=True)
+    angles[0] = 0
+    torch.testing.assert_close(turned_by_series(angles), turned(angles), atol=1e-7, rtol=0)

@@ -1,5 +1,6 @@
 """Slot attention's own gradients and layouts, against torch's modules and finite differences, in float64."""
 
+import pytest
 import torch
 from torch import nn
 
@@ -46,7 +47,10 @@ def gradients(output, inputs):
     return torch.autograd.grad((output * weight).sum(), inputs, allow_unused=True)
 
 
-def test_the_competition_knows_its_gradient() -> None:
+@pytest.mark.parametrize("at_once", [False, True])
+def test_the_competition_knows_its_gradient(monkeypatch: pytest.MonkeyPatch, *, at_once: bool) -> None:
+    """One product after the other, as on a CPU, and all together, as on a GPU."""
+    monkeypatch.setattr("nerf_ad.models.paper.slots._at_once", lambda _columns, _times: at_once)
     for points in (5, 1):
         query, key, value = draw(2, 3, points), draw(4, 3, 5, seed=1), draw(4, 3, 5, seed=2)
         ours, plain = compete(query, key, value), plain_compete(query, key, value)

@@ -13,7 +13,7 @@ from nerf_ad.training.paper.attention import AttentionTrainingConfig
 from nerf_ad.training.paper.classifiers import ClassifierTrainingConfig
 from nerf_ad.training.paper.config import PaperTrainConfig
 from nerf_ad.training.paper.fusion import FusionTrainingConfig
-from nerf_ad.training.paper.nerf import NerfTrainingConfig
+from nerf_ad.training.paper.nerf_config import NerfTrainingConfig
 
 CROP = 32
 

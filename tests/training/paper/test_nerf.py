@@ -19,19 +19,10 @@ from nerf_ad.models.paper.nerf import (
     PaperHead,
     PaperHeadConfig,
 )
-from nerf_ad.training.paper.nerf import (
-    NerfModule,
-    NerfSampler,
-    NerfTrainingConfig,
-    NerfTruth,
-    ReferencePictures,
-    face_rects,
-    fit_nerf,
-    is_smoothed,
-    nerf_gradients,
-    nerf_parameters,
-    nerf_rate,
-)
+from nerf_ad.training.paper.nerf import fit_nerf, is_smoothed, nerf_parameters, nerf_rate
+from nerf_ad.training.paper.nerf_config import NerfTrainingConfig
+from nerf_ad.training.paper.nerf_rays import NerfSampler, NerfTruth, ReferencePictures, face_rects
+from nerf_ad.training.paper.nerf_step import NerfModule, add_gradients, draw_step
 from nerf_ad.training.stage import StageState
 
 SIZE, COUNT = 16, 8
@@ -98,6 +89,12 @@ POSES = torch.from_numpy(
     np.stack([pose_matrix(np.eye(3), np.array([0.01 * k, 0, 0.8])) for k in range(COUNT)])
 )
 POSES = POSES.float()
+
+
+def gradients_of(config, module, state, sampler, poses, references):
+    """Loss and figures of the step that comes next."""
+    draw = draw_step(module.head, state, sampler, references, poses)
+    return add_gradients(config, module, draw, poses, is_smoothed=False)
 
 
 def make(path: Path, truth: NerfTruth, head=HEAD, config=TRAINING):
@@ -237,7 +234,7 @@ def test_the_loss_is_the_papers(truth: NerfTruth, tmp_path: Path) -> None:
                 field.density.weight.zero_()
                 field.density.bias.fill_(-1.0)  # empty: the picture is what is behind
             module.head.identity.offset.layers[2].bias.copy_(torch.tensor([3.0, 3.0]))
-        loss, seen = nerf_gradients(config, module, state, sampler, POSES, pictures)
+        loss, seen = gradients_of(config, module, state, sampler, POSES, pictures)
         losses.append((float(loss.detach()), float(seen.error)))
         assert float(seen.opacity) < 1e-4
     again = NerfSampler(TRAINING, truth, train=TRAIN, rects=sampler.rects, generator=np.random.default_rng(0))
@@ -266,7 +263,7 @@ def test_parts_of_a_step_have_the_gradients_of_the_whole(
         def doubled(frames, pictures=pictures):
             return pictures(frames).double()
 
-        loss, seen = nerf_gradients(config, module, state, sampler, POSES.double(), doubled)
+        loss, seen = gradients_of(config, module, state, sampler, POSES.double(), doubled)
         gradients = {name: value.grad for name, value in module.named_parameters()}
         found.append((loss, seen, gradients))
     loss, seen, gradients = found[0]

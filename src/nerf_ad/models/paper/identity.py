@@ -92,15 +92,19 @@ def clamp_to_picture(
     pixels: Float[Tensor, "views 2 points"], *, width: int, height: int
 ) -> Float[Tensor, "views 2 points"]:
     """Move positions to the nearest pixel centre inside the picture where they lie beyond the outermost."""
-    last = pixels.new_tensor([[width - 0.5], [height - 0.5]])
-    return torch.minimum(pixels.clamp_min(0.5), last)
+    return torch.minimum(pixels.clamp_min(0.5), _column(width - 0.5, height - 0.5, pixels))
 
 
 def normalise_pixels(
     pixels: Float[Tensor, "views 2 points"], *, width: int, height: int
 ) -> Float[Tensor, "views 2 points"]:
     """Positions in [-1, 1]: -1 is the left or upper edge of the first pixel, 1 the far edge of the last."""
-    return pixels * pixels.new_tensor([[2.0 / width], [2.0 / height]]) - 1.0
+    return pixels * _column(2.0 / width, 2.0 / height, pixels) - 1.0
+
+
+def _column(across: float, down: float, like: Tensor) -> Float[Tensor, "2 1"]:
+    """Two numbers made where they are needed: a CUDA graph takes no copies from the host."""
+    return torch.cat([like.new_full((1, 1), across), like.new_full((1, 1), down)])
 
 
 def read_nearest(

@@ -71,7 +71,8 @@ class HeardMouth(nn.Module):
     def standardised(self, raw: Float[Tensor, "batch mouth"]) -> Float[Tensor, "batch mouth"]:
         """About zero mean and unit variance over the training frames."""
         deviation = self.variance.sqrt()
-        return (raw - self.mean) / deviation.clamp_min(WEAKEST * float(deviation.max())).clamp_min(1e-6)
+        least = WEAKEST * deviation.max()
+        return (raw - self.mean) / torch.maximum(deviation, least).clamp_min(1e-6)
 
     @torch.no_grad()
     def follow(self, raw: Float[Tensor, "batch mouth"]) -> None:

@@ -39,7 +39,8 @@ from nerf_ad.volume.sampling import box_interval
 
 EVERYWHERE = 1e3
 """Metres; half a side of the box of a head that nobody has measured."""
-
+RAYS_AT_ONCE = {False: 128, True: 2048}
+"""Rays of a frame that are rendered together, by whether it is done on a GPU (ours)."""
 
 NEAREST = 0.05
 """Metres before the camera at which a ray begins at the earliest."""
@@ -368,7 +369,7 @@ class PaperHead(nn.Module):
         torso_image: Float[Tensor, "size size 3"],
         *,
         maps: ReferenceMaps | None = None,
-        chunk: int = 128,
+        chunk: int | None = None,
     ) -> Float[Tensor, "size size 3"]:
         """One whole frame in [0, 1]; no draw in it, so that equal inputs give equal pictures.
 
@@ -377,8 +378,9 @@ class PaperHead(nn.Module):
             camera_to_world: pose.
             torso_image: torso and background, from the frame that the pose is from.
             maps: the references; ``fixed_maps()``, made anew, where absent.
-            chunk: rays at a time (ours: what a processor's cache holds).
+            chunk: rays at a time; where absent, what a processor's cache holds, or fills a GPU (ours).
         """
+        chunk = chunk or RAYS_AT_ONCE[self.intrinsics.is_cuda]
         maps = self.fixed_maps() if maps is None else maps
         pixels = pixel_grid(self.size, self.size, device=self.intrinsics.device)
         picture = torso_image.reshape(-1, 3).clone()
@@ -403,13 +405,13 @@ class PaperHead(nn.Module):
         measured has the camera's.
         """
         near, far = self.depth_range.unsqueeze(1).expand(2, len(rays.directions))
-        if bool(self.box.abs().amax() >= EVERYWHERE):
-            return near.unsqueeze(1), far.unsqueeze(1)
         entry, leave = box_interval(rays.origins, rays.directions, self.box[0], self.box[1])
         entry = entry.clamp_min(NEAREST)
-        hits = entry < leave
+        is_measured = self.box.abs().amax() < EVERYWHERE  # asked on the device: a step waits for no answer
+        hits = (entry < leave) & is_measured
         if self.config.samples_in_box:
-            return entry.unsqueeze(1), torch.where(hits, leave, entry).unsqueeze(1)
+            start, end = torch.where(is_measured, entry, near), torch.where(is_measured, entry, far)
+            return start.unsqueeze(1), torch.where(hits, leave, end).unsqueeze(1)
         near = torch.where(hits, torch.minimum(near, entry), near)
         return near.unsqueeze(1), torch.where(hits, torch.maximum(far, leave), far).unsqueeze(1)
 

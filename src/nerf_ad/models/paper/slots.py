@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 LEAST_ATTENTION = 1e-8
 """Added to each slot's share of a view before the shares are divided out (NeRF-AD's code)."""
+MOST_PRODUCTS = 1 << 26
+"""Products of slots and views that a GPU makes together: 256 MB; more of them go one by one (ours)."""
 
 
 def linear_of_columns(
@@ -56,8 +58,7 @@ class _Compete(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor) -> Tensor:  # noqa: ANN401
-        logits = torch.stack([torch.stack([(slot * view).sum(dim=0) for slot in query]) for view in key])
-        chosen = logits.softmax(dim=1)
+        chosen = _products(query, key).softmax(dim=1)
         total = (chosen + LEAST_ATTENTION).sum(dim=0)
         weights = (chosen + LEAST_ATTENTION) / total
         ctx.save_for_backward(query, key, value, chosen, total, weights)
@@ -66,7 +67,7 @@ class _Compete(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # noqa: ANN401
         query, key, value, chosen, total, weights = ctx.saved_tensors
-        of_weights = torch.stack([torch.stack([(slot * view).sum(dim=0) for slot in grad]) for view in value])
+        of_weights = _products(grad, value)
         of_chosen = (of_weights - (weights * of_weights).sum(dim=0)) / total
         of_logits = chosen * (of_chosen - (chosen * of_chosen).sum(dim=1, keepdim=True))
         of_query = _weighted(of_logits.transpose(0, 1), key)
@@ -75,14 +76,28 @@ class _Compete(torch.autograd.Function):
         return of_query, _weighted(of_logits, query), _weighted(weights, grad)
 
 
+def _products(slots: Tensor, views: Tensor) -> Tensor:
+    """``out[view, slot] = sum over units of slots[slot] * views[view]``; shapes (n units points)."""
+    if _at_once(slots, len(views)):
+        return (slots.unsqueeze(0) * views.unsqueeze(1)).sum(dim=2)
+    return torch.stack([torch.stack([(slot * view).sum(dim=0) for slot in slots]) for view in views])
+
+
 def _weighted(weights: Tensor, columns: Tensor) -> Tensor:
     """``out[i] = sum over j of weights[i, j] * columns[j]``; shapes (i j points), (j units points)."""
+    if _at_once(columns, len(weights)):
+        return (weights.unsqueeze(2) * columns.unsqueeze(0)).sum(dim=1)
     made = columns.new_empty(len(weights), columns.shape[1], weights.shape[2])
     for into, row in zip(made, weights, strict=True):
         torch.mul(row[0], columns[0], out=into)
         for weight, column in zip(row[1:], columns[1:], strict=True):
             into.addcmul_(weight, column)
     return made
+
+
+def _at_once(columns: Tensor, times: int) -> bool:
+    """Whether all products are made together: on a GPU, which launches few kernels gladly, if they fit."""
+    return columns.is_cuda and columns.numel() * times <= MOST_PRODUCTS
 
 
 def compete(

@@ -4,8 +4,9 @@ from typing import get_args
 
 import pytest
 
-from nerf_ad.presets import PRESETS, as_row, with_speech
+from nerf_ad.presets import PRESETS, as_row
 from nerf_ad.speech.encoder import SpeechConfig, SpeechKind, WhisperConfig, speech_config
+from nerf_ad.training.config import with_speech
 from nerf_ad.training.fast_ad import FastAdTrainConfig
 from nerf_ad.training.paper.config import PaperTrainConfig
 

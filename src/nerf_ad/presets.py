@@ -1,7 +1,8 @@
 """Whole training configurations by name: the only place where numbers are combined."""
 
-from typing import Any, TypeVar, assert_never, cast, get_args
+from typing import Any, assert_never, get_args
 
+from nerf_ad.core.config import merged
 from nerf_ad.dataset.sampler import RaySamplingConfig
 from nerf_ad.models.fields.planes import PlaneFieldConfig
 from nerf_ad.models.paper.au_attention import AuAttentionConfig
@@ -14,7 +15,6 @@ from nerf_ad.models.paper.identity import IdentityConfig
 from nerf_ad.models.paper.nerf import ConditionalNerfConfig, PaperHeadConfig
 from nerf_ad.models.speech_code import SpeechCodeConfig
 from nerf_ad.models.talking_head import TalkingHeadConfig
-from nerf_ad.speech.encoder import SpeechKind
 from nerf_ad.training.fast_ad import FastAdTrainConfig
 from nerf_ad.training.head import HeadTrainingConfig
 from nerf_ad.training.hearing import HearingConfig
@@ -22,12 +22,10 @@ from nerf_ad.training.paper.attention import AttentionTrainingConfig
 from nerf_ad.training.paper.classifiers import ClassifierTrainingConfig
 from nerf_ad.training.paper.config import PaperTrainConfig, Row
 from nerf_ad.training.paper.fusion import FusionTrainingConfig
-from nerf_ad.training.paper.nerf import NerfTrainingConfig
+from nerf_ad.training.paper.nerf_config import NerfTrainingConfig
 from nerf_ad.training.speech import SpeechTrainingConfig
 from nerf_ad.training.torso import TorsoTrainingConfig
 from nerf_ad.training.train import AnyTrainConfig, TrainConfig
-
-Chosen = TypeVar("Chosen", bound=AnyTrainConfig)
 
 FAST = TrainConfig(preset="fast")
 """The planes field: half an hour on a laptop's CPU."""
@@ -167,7 +165,10 @@ def as_row(config: PaperTrainConfig, row: Row) -> PaperTrainConfig:
         case "no-au-loss":
             return _changed(config, row, fusion={"au_weight": 0.0})
         case "no-fusion-pretraining":
-            return _changed(config, row, pretrains_fusion=False)
+            # The usual face and its components are learnt from stage 2's targets: a head start. Left empty,
+            # D would begin with zeros alone and never learn; painting whole faces, as in paper, it does.
+            whole = {"conditions": {"fusion": {"paints_change": False, "num_shapes": 0}}}
+            return _changed(config, row, pretrains_fusion=False, model=whole)
         case "no-audio-face":
             return _changed(config, row, model={"conditions": {"kind": "audio"}, "head": heard})
         case "no-disentanglement":
@@ -187,35 +188,8 @@ def as_row(config: PaperTrainConfig, row: Row) -> PaperTrainConfig:
             assert_never(row)
 
 
-def with_speech(config: Chosen, kind: SpeechKind | None) -> Chosen:
-    """A training that hears other features of the data set; the same where ``kind`` is absent.
-
-    AudioNet takes DeepSpeech's logits as they are, like the paper; others are normalised.
-    """
-    if kind is None or kind == config.speech.kind:
-        return config
-    choices = config.model_dump()
-    choices["speech"] = {"kind": kind}
-    audio = {"audio": {"normalised": kind != "deepspeech"}}
-    if isinstance(config, PaperTrainConfig):
-        choices["model"] = _merged(choices["model"], {"conditions": audio})
-    elif isinstance(config, FastAdTrainConfig):
-        choices["conditions"] = _merged(choices["conditions"], audio)
-    return cast(Chosen, type(config).model_validate(choices))
-
-
 def _changed(config: PaperTrainConfig, row: Row, **changes: Any) -> PaperTrainConfig:  # noqa: ANN401
-    return PaperTrainConfig.model_validate(_merged(config.model_dump(), {"row": row, **changes}))
-
-
-def _merged(whole: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """A nested mapping with some of its leaves replaced."""
-    return {
-        name: _merged(value, changes[name])
-        if isinstance(value, dict) and name in changes
-        else changes.get(name, value)
-        for name, value in whole.items()
-    }
+    return PaperTrainConfig.model_validate(merged(config.model_dump(), {"row": row, **changes}))
 
 
 ROWS: tuple[Row, ...] = get_args(Row)

@@ -98,4 +98,5 @@ def test_wrong_options_are_one_sentence(tmp_path: Path, words: list[str]) -> Non
     assert result.returncode == 2
     assert result.stderr.startswith("error: ")
     assert "Traceback" not in result.stderr
+    assert ("above 0 and at most 1440" in result.stderr) == (words[0] == "--minutes")
     assert not (tmp_path / "x").exists()

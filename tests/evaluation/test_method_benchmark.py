@@ -10,6 +10,7 @@ import pytest
 import torch
 from tests.training.paper.brief import BRIEF
 
+from nerf_ad.cli.main import main
 from nerf_ad.core.errors import BadInputError, NerfAdError
 from nerf_ad.core.events import Event, Progress, Saved
 from nerf_ad.core.files import locked, read_json, write_json
@@ -235,3 +236,57 @@ def test_rows_of_other_methods_get_the_time_of_the_full_row(
     assert words[:2] == ["train", "fast"]
     assert words[words.index("--minutes") + 1] == "1.5"
     assert words[words.index("--size") + 1] == "32"
+
+
+def test_rows_of_other_methods_alone_are_compared_by_time(
+    finished: tuple[Path, InProcess], person: Dataset, tmp_path: Path
+) -> None:
+    def copy(words: Sequence[str]) -> Generator[Event, None, Cost]:
+        if words[0] == "train":
+            assert words[words.index("--minutes") + 1] == "0.5"
+            shutil.copytree(model_of(finished), words[3], dirs_exist_ok=True)
+        else:
+            write_json(Path(words[1]) / "metrics.json", {"protocol": "made up", "size": 32, "psnr": 20.0})
+        yield Progress(stage="all", done=1, total=1)
+        return Cost(1.0, 1.0, 1)
+
+    config = changed(rows=(), timed_rows=("fast", "fast-ad"), minutes=0.5)
+    out = tmp_path / "out"
+    list(benchmark_methods_events([person.root], out, config, perform=copy))
+    told = read_json(out / "methods.json")
+    assert [(cell["row"], cell["iterations"], cell["minutes"]) for cell in told["cells"]] == [
+        ("fast", None, 0.5), ("fast-ad", None, 0.5)
+    ]  # fmt: skip
+    assert (out / "person" / "timed.png").is_file()
+    page, table = (out / "index.html").read_text(), (out / "table.md").read_text()
+    assert 'src="person/timed.png"' in page
+    assert "2 of 2" in page
+    assert "### person, by time" in table
+    assert "| fast (0.5 min) |" in table
+    assert "iterations" not in table
+    with pytest.raises(ValueError, match="minutes for the others"):
+        changed(rows=(), timed_rows=("fast",))
+
+
+@pytest.mark.parametrize(
+    ("words", "said", "helps"),
+    [
+        (("--rows", "fast"), "nothing says how long", "give --minutes"),
+        (("--rows", ","), "--rows is empty", "rows: full"),
+        (("--minutes", "nan"), "a number above 0, not nan", "such as --minutes 30"),
+        (("--every", "0"), "a whole number from 1, not 0", "--every 1"),
+    ],
+)
+def test_wrong_options_are_refused_with_what_would_do(
+    words: tuple[str, str],
+    said: str,
+    helps: str,
+    person: Dataset,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["benchmark", "methods", str(person.root), str(tmp_path / "out"), *words]) == 2
+    error, hint = capsys.readouterr().err.splitlines()
+    assert said in error
+    assert helps in hint
+    assert not (tmp_path / "out").exists()

@@ -248,6 +248,12 @@ def test_minutes_that_are_none(minutes: str, person: Dataset, capsys: Said, tmp_
     assert not (tmp_path / "b.avatar").exists()
 
 
+@pytest.mark.parametrize("every", ["0", "-3"])
+def test_frames_that_are_none(every: str, avatar: Path, clip: Path, capsys: Said) -> None:
+    said = refused(capsys, "evaluate", avatar, clip, "--every", every)
+    assert said == f"error: --every must be a whole number from 1, not {every}"
+
+
 def test_landmarks_that_are_none_leave_nothing_behind(person: Dataset, capsys: Said, tmp_path: Path) -> None:
     from tests.talker import WITHOUT_WEIGHTS
 

@@ -65,11 +65,21 @@ def value_info(name: str, shape: tuple[int | str, ...]) -> bytes:
     return field(1, name.encode()) + field(2, field(1, tensor))
 
 
-def network(width: int = 29, inputs: int = 494, signals: tuple[str, ...] = ("cepstra",)) -> bytes:
-    """An ONNX network that multiplies (1, steps, 494) with a matrix: step's logit k is its input k."""
+def network(
+    width: int = 29, inputs: int = 494, signals: tuple[str, ...] = ("cepstra",), elsewhere: str = ""
+) -> bytes:
+    """An ONNX network that multiplies (1, steps, 494) with a matrix: step's logit k is its input k.
+
+    The matrix may lie in a file ``elsewhere``.
+    """
     matrix = np.eye(inputs, width, dtype=np.float32)
     initialiser = b"".join(number(1, size) for size in matrix.shape)
-    initialiser += number(2, 1) + field(8, b"matrix") + field(9, matrix.tobytes())
+    initialiser += number(2, 1) + field(8, b"matrix")
+    if elsewhere:
+        entry = field(1, b"location") + field(2, elsewhere.encode())
+        initialiser += field(13, entry) + number(14, 1)
+    else:
+        initialiser += field(9, matrix.tobytes())
     node = field(1, b"cepstra") + field(1, b"matrix") + field(2, b"logits") + field(4, b"MatMul")
     graph = field(1, node) + field(2, b"g") + field(5, initialiser)
     for signal in signals:
@@ -171,6 +181,19 @@ def test_other_networks_are_refused_in_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "d.onnx").write_bytes(network(width=200))
     with pytest.raises(WeightsError, match="shape"):
         DeepSpeechEncoder(tmp_path / "d.onnx").encode(chirp())
+
+
+def test_a_network_in_several_files_is_refused(tmp_path: Path) -> None:
+    """onnxruntime takes it; but other numbers beside it would go by the same id."""
+    onnxruntime = pytest.importorskip("onnxruntime")
+    path = tmp_path / "d.onnx"
+    path.write_bytes(network(elsewhere="d.data"))
+    (tmp_path / "d.data").write_bytes(np.eye(494, 29, dtype=np.float32).tobytes())
+    onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    with pytest.raises(WeightsError, match="numbers in other files") as caught:
+        DeepSpeechEncoder(path)
+    assert caught.value.hint is not None
+    assert "onnx.save" in caught.value.hint
 
 
 def test_windows_are_exactly_adnerf_s(tmp_path: Path) -> None:

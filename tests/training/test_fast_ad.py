@@ -16,7 +16,7 @@ from nerf_ad.avatar.fast import FastAvatar
 from nerf_ad.avatar.fast_ad import FastAdAvatar
 from nerf_ad.cli.inspect import write_html
 from nerf_ad.core.errors import FormatError
-from nerf_ad.core.events import Progress
+from nerf_ad.core.events import Progress, Warned
 from nerf_ad.core.files import read_json, read_npz
 from nerf_ad.dataset.dataset import Dataset
 from nerf_ad.dataset.sampler import RayBatch, RaySampler
@@ -130,6 +130,23 @@ def test_stages_that_the_papers_method_made_are_found(
     assert not {"attention", "action units", "fusion"} & set(seen)
     found = FastAdAvatar.load(tmp_path / "a.avatar")
     same(found.mouth, trained.mouth)
+
+
+def test_a_head_begins_anew_where_what_it_hears_with_was_taught_further(
+    person: Dataset, tmp_path: Path
+) -> None:
+    values = BRIEF.model_dump()
+    values["attention"]["num_epochs"] = 8
+    config, root = FastAdTrainConfig.model_validate(values), tmp_path / "a.avatar"
+
+    def warned(minutes: float | None) -> list[str]:
+        events = train_events(person, root, config, minutes=minutes, device=CPU)
+        said = [event.message for event in events if isinstance(event, Warned)]
+        return [message.split()[2] for message in said if "begins anew" in message]
+
+    assert warned(0.002) == []  # attention has an instant, the others end by their steps
+    assert warned(None) == ["classifiers", "fusion", "head"]
+    assert warned(None) == []
 
 
 def speech(person: Dataset, seconds: float) -> Waveform:

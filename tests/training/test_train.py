@@ -23,11 +23,12 @@ from nerf_ad.face.action_units import mouth_opening
 from nerf_ad.media.audio import read_audio
 from nerf_ad.metrics.landmarks import lagged_correlation
 from nerf_ad.models.talking_head import TalkingHeadConfig
-from nerf_ad.presets import TINY, with_speech
+from nerf_ad.presets import TINY
 from nerf_ad.rendering.drive import drive_with_audio, open_encoder
 from nerf_ad.rendering.render import draw
 from nerf_ad.speech.encoder import DeepSpeechConfig, SpeechFiles, build_speech_encoder
 from nerf_ad.training.checkpoint import load_checkpoint, save_checkpoint
+from nerf_ad.training.config import with_speech
 from nerf_ad.training.head import HeadTrainingConfig
 from nerf_ad.training.speech import SpeechTrainingConfig
 from nerf_ad.training.torso import TorsoTrainingConfig

@@ -1,5 +1,6 @@
 """``nerf-ad benchmark capture FOLDER`` and ``nerf-ad benchmark methods DATASET... OUT``."""
 
+import math
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -78,8 +79,8 @@ def benchmark_methods(
     Args:
         folders: data sets that nerf-ad capture made, and last the folder to write to: DATASET... OUT.
         preset: sizes and numbers of the paper's rows: paper or paper-small.
-        rows: which rows, with commas between, at least one of the paper's (default: all of these and the
-            fast presets).
+        rows: which rows, with commas between; without one of the paper's, --minutes must be given (default:
+            all of the paper's and the fast presets).
         iterations: of stage 3 at which every row is measured, with commas between.
         minutes: of each row that is no row of the paper's (default: what all stages of the row full took).
         every: measure only each so-manieth held-out frame.
@@ -106,8 +107,22 @@ def benchmark_methods(
     for row in asked:
         if row not in ROWS and row not in others:
             raise UsageError(f"there is no row {row!r}", hint=f"rows: {', '.join((*ROWS, *others))}")
-    if not any(row in ROWS for row in asked):
-        raise UsageError("--rows names none of the paper's rows", hint=f"add one of {', '.join(ROWS)}")
+    if not asked:
+        raise UsageError("--rows is empty", hint=f"rows: {', '.join((*ROWS, *others))}")
+    if minutes is None and not any(row in ROWS for row in asked):
+        raise UsageError(
+            "--rows names none of the paper's rows, so nothing says how long the others may train",
+            hint=f"give --minutes, or add one of {', '.join(ROWS)}",
+        )
+    if minutes is not None and not 0 < minutes < math.inf:
+        raise UsageError(
+            f"--minutes must be a number above 0, not {minutes}",
+            hint="such as --minutes 30; without it the fast rows get as long as the row full took",
+        )
+    if every < 1:
+        raise UsageError(
+            f"--every must be a whole number from 1, not {every}", hint="--every 1 measures all frames"
+        )
     if not _words(iterations):
         raise UsageError("--iterations is empty", hint="such as 4000,10000")
     config = MethodBenchmarkConfig.from_mapping(

@@ -30,9 +30,15 @@ def demo(
     """
     from nerf_ad.cli.capture import fetch_missing
     from nerf_ad.core.device import choose_device
-    from nerf_ad.demo.config import FULL, QUICK, DemoConfig
+    from nerf_ad.core.errors import UsageError
+    from nerf_ad.demo.config import FULL, LONGEST, QUICK, DemoConfig
     from nerf_ad.demo.studio import demo_events, demo_weights, refuse_other
 
+    if minutes is not None and not 0 < minutes <= LONGEST:
+        raise UsageError(
+            f"--minutes must be a number above 0 and at most {LONGEST}, not {minutes}",
+            hint=f"such as --minutes {FULL.minutes:g}",
+        )
     chosen = {"identity": identity, "minutes": minutes}
     config = DemoConfig.from_mapping(
         (QUICK if quick else FULL).model_dump(mode="json")

@@ -11,8 +11,9 @@ from nerf_ad.cli.progress import ProgressPrinter
 from nerf_ad.core.device import choose_device
 from nerf_ad.core.errors import UsageError
 from nerf_ad.dataset.dataset import Dataset
-from nerf_ad.presets import PRESETS, as_row, with_speech
+from nerf_ad.presets import PRESETS, as_row
 from nerf_ad.speech.encoder import SpeechKind
+from nerf_ad.training.config import with_speech
 from nerf_ad.training.paper.config import PaperTrainConfig
 from nerf_ad.training.train import AnyTrainConfig, FastAdTrainConfig, TrainConfig, train_events
 
@@ -33,16 +34,23 @@ def _fit(
     config: AnyTrainConfig,
     size: int | None,
     minutes: float | None,
+    speech: SpeechKind | None,
     device: str,
     parts: Path | None = None,
 ) -> int:
     if minutes is not None and not 0 < minutes < math.inf:
-        raise UsageError("--minutes must be a number above 0")
+        raise UsageError(
+            f"--minutes must be a number above 0, not {minutes}",
+            hint="such as --minutes 30; without it the preset's numbers of steps are made",
+        )
     if size is not None and not 32 <= size <= 2048:
         raise UsageError("--size must lie between 32 and 2048")
     if not 0 <= config.seed < 2**63:
         raise UsageError("--seed must be a whole number from 0 to 2^63 - 1")
     opened = Dataset.open(dataset)
+    if speech is not None:
+        opened.speech_file(speech)  # what was asked for by name is not replaced
+        config = with_speech(config, speech)
     where = choose_device(device)
     with ProgressPrinter() as on_event:
         events = train_events(opened, avatar, config, size=size, minutes=minutes, device=where, parts=parts)
@@ -62,7 +70,7 @@ def _fast_verb(name: str, preset: TrainConfig) -> Callable[..., int]:
         device: str = "auto",
         config: Annotated[TrainConfig, tyro.conf.arg(name=""), tyro.conf.AvoidSubcommands] = preset,
     ) -> int:
-        return _fit(dataset, avatar, with_speech(config, speech), size, minutes, device)
+        return _fit(dataset, avatar, config, size, minutes, speech, device)
 
     fit.__doc__ = f"""{SUMMARIES[name]}
 
@@ -73,8 +81,8 @@ def _fast_verb(name: str, preset: TrainConfig) -> Callable[..., int]:
         avatar: folder to make.
         minutes: time budget of all stages together (default: the preset's numbers of steps).
         size: width and height of the avatar's frames in pixels (default: the data set's).
-        speech: which speech features of the data set, such as phonemes (default: what the config says);
-            log-mel where the data set lacks them.
+        speech: which speech features of the data set, such as phonemes (default: what the config says;
+            log-mel where the data set lacks Whisper's).
         device: auto, cpu or cuda.
         config: every number of the preset (--static trains the baseline that hears nothing).
     """
@@ -93,7 +101,7 @@ def _fast_ad_verb(name: str, preset: FastAdTrainConfig) -> Callable[..., int]:
         device: str = "auto",
         config: Annotated[FastAdTrainConfig, tyro.conf.arg(name=""), tyro.conf.AvoidSubcommands] = preset,
     ) -> int:
-        return _fit(dataset, avatar, with_speech(config, speech), size, minutes, device, parts)
+        return _fit(dataset, avatar, config, size, minutes, speech, device, parts)
 
     fit.__doc__ = f"""{SUMMARIES[name]}
 
@@ -107,8 +115,8 @@ def _fast_ad_verb(name: str, preset: FastAdTrainConfig) -> Callable[..., int]:
         size: width and height of the avatar's frames in pixels (default: the data set's).
         parts: folder where stages are kept that several trainings have in common, so that each is trained
             once; those of paper-small fit.
-        speech: which speech features of the data set, such as phonemes (default: what the config says);
-            log-mel where the data set lacks them.
+        speech: which speech features of the data set, such as phonemes (default: what the config says;
+            log-mel where the data set lacks Whisper's).
         device: auto, cpu or cuda.
         config: every number of the preset.
     """
@@ -129,8 +137,7 @@ def _paper_verb(name: str, preset: PaperTrainConfig) -> Callable[..., int]:
         # --row is a field of the config; what follows from it is done here. A size is the preset's wish,
         # which a smaller data set limits; one that is asked for is not.
         size = config.size if config.size != preset.size else None
-        chosen = with_speech(as_row(config, config.row), speech)
-        return _fit(dataset, avatar, chosen, size, minutes, device, parts)
+        return _fit(dataset, avatar, as_row(config, config.row), size, minutes, speech, device, parts)
 
     fit.__doc__ = f"""{SUMMARIES[name]}
 
@@ -142,8 +149,8 @@ def _paper_verb(name: str, preset: PaperTrainConfig) -> Callable[..., int]:
         avatar: folder to make.
         minutes: time budget of all stages together (default: the preset's numbers of steps).
         parts: folder where stages are kept that several rows have in common, so that each is trained once.
-        speech: which speech features of the data set, such as phonemes (default: what the config says);
-            log-mel where the data set lacks them.
+        speech: which speech features of the data set, such as phonemes (default: what the config says;
+            log-mel where the data set lacks Whisper's).
         device: auto, cpu or cuda.
         config: every number of the preset.
     """

@@ -47,3 +47,13 @@ class Config(BaseModel):
     def save_toml(self, path: Path) -> None:
         """Write atomically."""
         write_text(path, self.to_toml())
+
+
+def merged(whole: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Plain data with some of its leaves replaced; what ``changes`` nests is merged, what it adds is left."""
+    return {
+        name: merged(value, changes[name])
+        if isinstance(value, dict) and name in changes
+        else changes.get(name, value)
+        for name, value in whole.items()
+    }

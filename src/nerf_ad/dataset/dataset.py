@@ -1,5 +1,6 @@
 """Dataset: open a folder that capture wrote, and read it piece by piece."""
 
+import hashlib
 from bisect import bisect_right
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +23,7 @@ from nerf_ad.dataset.soundness import (
     refuse_unsound_tracking,
 )
 from nerf_ad.media.images import Mode, read_image
+from nerf_ad.speech.deepspeech import ARRAYS_ID
 
 
 class Source(Config):
@@ -141,6 +143,14 @@ class SpeechTrack(NamedTuple):
     encoder: str
     """Id of the encoder that made them."""
 
+    @property
+    def origin(self) -> str:
+        """Whose features these are: the encoder's id; of arrays, which nobody knows, with their digest."""
+        if self.encoder != ARRAYS_ID:
+            return self.encoder
+        numbers = np.ascontiguousarray(self.features, np.float32).tobytes()
+        return f"{self.encoder}:{hashlib.sha256(numbers).hexdigest()[:12]}"
+
 
 class Split(NamedTuple):
     """Which frames train and which are held out (the last 1/11, never shuffled)."""
@@ -217,8 +227,12 @@ class Dataset:
         return self._picture(self.layout.torso_image(index), mode="RGBA")
 
     def inputs_for_training(self, *, with_units: bool = False) -> dict[str, str]:
-        """What every capture step that a training reads was made from, by the step's name."""
-        unread = {"offset", "report"} | (set() if with_units else {"action_units"})
+        """What every capture step that a training reads was made from, by the step's name.
+
+        Speech features are not among them: a data set holds several kinds, and the step knows only of the
+        last. Who hears adds ``SpeechTrack.origin``.
+        """
+        unread = {"offset", "report", "speech"} | (set() if with_units else {"action_units"})
         return {name: step.inputs for name, step in self.manifest.steps.items() if name not in unread}
 
     def background(self, shot: int | None = None) -> UInt8[np.ndarray, "height width 3"]:
@@ -260,15 +274,25 @@ class Dataset:
         """Encoders whose features are there."""
         return sorted(path.stem for path in self.layout.speech.glob("*.npz"))
 
-    def speech(self, name: str) -> SpeechTrack:
-        """Speech features of one encoder."""
+    def speech_file(self, name: str) -> Path:
+        """The file with the speech features of one encoder.
+
+        Raises:
+            FormatError: the dataset lacks them.
+        """
         path = self.layout.speech_features(name)
         if not path.is_file():
             known = ", ".join(self.speech_names()) or "none"
+            yours = " and --speech-model or --speech-features" if name == "deepspeech" else ""
             raise FormatError(
                 f"{self.root} has no {name} speech features (it has: {known})",
-                hint=f"run nerf-ad capture again with --speech {name}",
+                hint=f"run nerf-ad capture again with --speech {name}{yours}; it adds them",
             )
+        return path
+
+    def speech(self, name: str) -> SpeechTrack:
+        """Speech features of one encoder."""
+        path = self.speech_file(name)
         arrays = _fields(read_npz(path), SpeechTrack._fields, path)
         refuse_unsound_speech(path, arrays)
         return SpeechTrack(arrays["features"], float(arrays["rate_hz"]), str(arrays["encoder"]))

@@ -8,6 +8,9 @@ from nerf_ad.capture.capture import MAX_SIZE, MIN_SIZE
 from nerf_ad.core.config import Config
 from nerf_ad.dataset.synthetic.identity import IDENTITIES
 
+LONGEST: Final = 24 * 60
+"""Minutes of training at most."""
+
 
 class DemoConfig(Config):
     """What is filmed, trained and spoken."""
@@ -18,7 +21,7 @@ class DemoConfig(Config):
     """Length of the film that the avatar learns from; a sentence is never cut."""
     size: int = Field(default=256, ge=MIN_SIZE, le=MAX_SIZE // 2, multiple_of=8)
     """Width and height of the avatar's pictures; the film's are twice as large."""
-    minutes: float = Field(default=6.0, gt=0, le=24 * 60)
+    minutes: float = Field(default=6.0, gt=0, le=LONGEST)
     """Time for training."""
     least_steps: int = Field(default=1200, ge=0, le=60_000)
     """Steps of the head that are made even where the time is too short for them: on a busy machine."""

@@ -49,7 +49,9 @@ def evaluate_events(
         UsageError: ``every`` is below 1.
     """
     if every < 1:
-        raise UsageError(f"every {every}th frame cannot be measured", hint="--every 1 measures all frames")
+        raise UsageError(
+            f"--every must be a whole number from 1, not {every}", hint="--every 1 measures all frames"
+        )
     if dataset.manifest.source.sha256 != avatar.manifest.source_sha256:
         raise FormatError(
             f"{avatar.root} was not trained on {dataset.root}", hint="give the data set it was trained on"

@@ -10,7 +10,7 @@ from nerf_ad import __version__
 from nerf_ad.capture.report.page import Figure, Section, Table, page
 from nerf_ad.core.files import write_json, write_text
 from nerf_ad.dataset.dataset import Dataset
-from nerf_ad.evaluation.method_plan import FORMAT, MethodBenchmarkConfig, row_place
+from nerf_ad.evaluation.method_plan import FORMAT, TIMED, MethodBenchmarkConfig, row_place
 from nerf_ad.evaluation.method_plots import (
     draw_curves,
     draw_sheet,
@@ -29,38 +29,43 @@ LEAD = (
 
 
 class Group(NamedTuple):
-    """What is compared with each other: one data set at one count of iterations."""
+    """What is compared with each other: one data set at one count of iterations, or after its minutes."""
 
     name: str
     """Of the data set."""
-    iterations: int
+    iterations: int | None
+    """None where no row has any."""
     cells: tuple[Mapping[str, Any], ...]
     """What ``cell.json`` says of each row that is finished; rows with minutes stand beside the last count."""
 
     @property
     def title(self) -> str:
         """For a heading."""
-        return f"{self.name}, {self.iterations} iterations"
+        return f"{self.name}, {_point_title(self.iterations)}"
 
     @property
     def sheet(self) -> str:
         """The picture of its held-out frames, relative to the page."""
-        return f"{self.name}/{self.iterations}.png"
+        return f"{self.name}/{TIMED if self.iterations is None else self.iterations}.png"
 
     def lines(self) -> list[Line]:
         """Lines of its table."""
         return [*(line_of(facts) for facts in self.cells), *comparison_lines(self.cells)]
 
 
+def _point_title(count: int | None) -> str:
+    return "by time" if count is None else f"{count} iterations"
+
+
 def read_groups(out: Path, names: Sequence[str], config: MethodBenchmarkConfig) -> list[Group]:
     """All groups with what is finished of them."""
     groups = []
     for name in names:
-        for count in config.counts:
+        for count in config.points:
             cells = []
             for row in config.all_rows:
                 is_timed = row in config.timed_rows
-                if is_timed and count != config.counts[-1]:
+                if is_timed and count != config.points[-1]:
                     continue
                 facts = row_place(out, name, row).cell(None if is_timed else count).read()
                 if facts is not None:
@@ -72,10 +77,10 @@ def read_groups(out: Path, names: Sequence[str], config: MethodBenchmarkConfig) 
 def summarise_groups(groups: Sequence[Group], config: MethodBenchmarkConfig) -> list[Summary]:
     """A table for each group; and, of several data sets, one of the means at each count."""
     tables = [summarise(group.title, group.lines()) for group in groups if group.cells]
-    for count in config.counts:
+    for count in config.points:
         lines = [group.lines() for group in groups if group.iterations == count]
         if len(lines) > 1 and (means := mean_lines(lines)):
-            tables.append(summarise(f"means over {len(lines)} data sets, {count} iterations", means))
+            tables.append(summarise(f"means over {len(lines)} data sets, {_point_title(count)}", means))
     return tables
 
 
@@ -148,7 +153,7 @@ def _page(
     boxes = [
         Figure(f"{len(cells)} of {wanted}", "trainings measured", is_good=len(cells) == wanted),
         Figure(str(len(failures)), "rows failed", is_good=not failures),
-        Figure(config.preset, "sizes of the paper's rows"),
+        *([Figure(config.preset, "sizes of the paper's rows")] if config.rows else []),
         Figure(str(config.seed), "seed"),
     ]
     by_title = {table.title: table for table in tables}

@@ -5,7 +5,8 @@ OUT/
   settings.json                           what all cells have in common; another choice is refused
   parts/                                  stages that rows have in common
   NAME/                                   of a data set
-    curves.png  400.png  800.png          training curves; the same held-out frames of every row
+    curves.png  400.png  800.png          training curves; the same held-out frames of every row (timed.png
+                                          where no row has iterations)
     ROW/
       row.avatar/                         goes on from count to count
       costs.json  failed.json             what its processes took; why it failed, if it did
@@ -17,7 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, NamedTuple
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from nerf_ad.core.config import Config
 from nerf_ad.core.errors import FormatError
@@ -38,8 +39,9 @@ class MethodBenchmarkConfig(Config):
 
     preset: str
     """Sizes and numbers of the paper's rows."""
-    rows: tuple[str, ...] = Field(min_length=1, strict=False)
-    """Rows of the paper's method, its ablations and its rivals, as ``train`` knows them."""
+    rows: tuple[str, ...] = Field(strict=False)
+    """Rows of the paper's method, its ablations and its rivals, as ``train`` knows them; none of them only
+    where ``minutes`` say how long the others may train."""
     timed_rows: tuple[str, ...] = Field(default=(), strict=False)
     """Presets of other methods: they get minutes instead of iterations."""
     sharing_rows: tuple[str, ...] = Field(default=(), strict=False)
@@ -63,6 +65,11 @@ class MethodBenchmarkConfig(Config):
         return tuple(sorted(set(self.iterations)))
 
     @property
+    def points(self) -> tuple[int | None, ...]:
+        """Where rows are compared: at the counts; None: after the minutes, where there is no other row."""
+        return self.counts if self.rows else (None,)
+
+    @property
     def all_rows(self) -> tuple[str, ...]:
         """Every row once, in the order in which they are trained and shown."""
         return tuple(dict.fromkeys((*self.rows, *self.timed_rows)))
@@ -70,6 +77,13 @@ class MethodBenchmarkConfig(Config):
     def counts_of(self, row: str) -> tuple[int | None, ...]:
         """Where a row is measured; None: after its minutes."""
         return (None,) if row in self.timed_rows else self.counts
+
+    @model_validator(mode="after")
+    def _has_time(self) -> "MethodBenchmarkConfig":
+        if not self.all_rows or (not self.rows and self.minutes is None):
+            message = "rows: one of the paper's is wanted, or minutes for the others"
+            raise ValueError(message)
+        return self
 
 
 class CellPlace(NamedTuple):

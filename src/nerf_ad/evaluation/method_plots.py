@@ -58,14 +58,13 @@ def _take(line: str, points: dict[int, tuple[float, float]]) -> None:
 
 
 def draw_curves(path: Path, curves: Mapping[str, Curve], timed: Sequence[str]) -> None:
-    """Write PSNR over iterations (of the paper's rows) and over seconds (of all)."""
+    """Write PSNR over iterations (of the paper's rows, if there are any) and over seconds (of all)."""
     known = {row: curve for row, curve in curves.items() if len(curve.steps)}
     by_step = {row: (curve.steps, curve.psnr) for row, curve in known.items() if row not in timed}
     by_second = {row: (curve.seconds, curve.psnr) for row, curve in known.items()}
     label = "PSNR of the rays, dB"
-    write_bytes(
-        path, draw_lines([("iterations", label, by_step), ("seconds of the last stage", label, by_second)])
-    )
+    panels = [("iterations", label, by_step)] if set(curves) - set(timed) else []
+    write_bytes(path, draw_lines([*panels, ("seconds of the last stage", label, by_second)]))
 
 
 def shown_frames(frames: range) -> Int[np.ndarray, "shown"]:

@@ -5,6 +5,7 @@ such a file installs one.
 """
 
 import importlib
+import mmap
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol, runtime_checkable
 
@@ -50,7 +51,7 @@ def open_network(path: Path) -> Network:
 
     Raises:
         NerfAdError: what runs it cannot be imported.
-        WeightsError: the file is missing, or is not such a network.
+        WeightsError: the file is missing, is not such a network, or is not all of it.
     """
     kinds: dict[str, type[_Onnx | _Tflite]] = {".onnx": _Onnx, ".tflite": _Tflite}
     if path.suffix.lower() not in kinds:
@@ -65,10 +66,25 @@ def open_network(path: Path) -> Network:
         ) from error
     if not path.is_file():
         raise WeightsError(f"{path} is missing", hint="give the path of a network")
+    if kind is _Onnx and _has_numbers_elsewhere(path):
+        raise WeightsError(
+            f"{path} keeps its numbers in other files, which no digest of it would cover",
+            hint="save it whole, with the Python package onnx: onnx.save(onnx.load(FILE), OTHER_FILE)",
+        )
     try:
         return kind(path, engine)
     except Exception as error:
         raise WeightsError(f"{path} cannot be opened as {path.suffix[1:]}: {brief(error)}") from error
+
+
+def _has_numbers_elsewhere(path: Path) -> bool:
+    """Whether an ONNX file names others that hold its tensors: external data have a ``location``."""
+    entry = b"\n\x08location\x12"  # as protobuf writes the key, and that a value follows
+    try:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            return content.find(entry) >= 0
+    except (OSError, ValueError):  # empty, or unreadable: its engine says so
+        return False
 
 
 def brief(error: Exception) -> str:

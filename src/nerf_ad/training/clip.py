@@ -11,7 +11,6 @@ from nerf_ad.dataset.expression import head_landmarks
 from nerf_ad.dataset.hull import Hull, carve
 from nerf_ad.dataset.pixels import PixelCache, fit_picture, pixels_folder
 from nerf_ad.models.talking_head import plate_numbers
-from nerf_ad.speech.encoder import MelConfig, SpeechConfig
 
 
 class Clip(NamedTuple):
@@ -75,9 +74,3 @@ def carve_head(clip: Clip, *, resolution: int) -> Hull:
             "the head masks and the head poses do not meet anywhere", hint="capture the video again"
         )
     return hull
-
-
-def speech_in_use(dataset: Dataset, speech: SpeechConfig) -> SpeechConfig:
-    """The configured encoder where the dataset has its features, else log-mel if it has those."""
-    names, mel = dataset.speech_names(), MelConfig()
-    return speech if speech.kind in names or mel.kind not in names else mel

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import itertools
 import json
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
@@ -12,8 +13,10 @@ import torch
 from nerf_ad.avatar.avatar import Avatar
 from nerf_ad.core.device import choose_device, prepare_cpu, seed_everything
 from nerf_ad.core.errors import UsageError
-from nerf_ad.core.events import Event
+from nerf_ad.core.events import Event, Warned
+from nerf_ad.core.files import explained
 from nerf_ad.dataset.dataset import Dataset
+from nerf_ad.training.config import AnyTrainConfig, hears, with_features_of
 from nerf_ad.training.fast import TrainConfig, fast_stages
 from nerf_ad.training.fast_ad import FastAdTrainConfig, fast_ad_stages
 from nerf_ad.training.paper.config import FacePartsConfig, PaperTrainConfig
@@ -29,9 +32,6 @@ __all__ = [
     "train_events",
 ]
 
-AnyTrainConfig = TrainConfig | FastAdTrainConfig | PaperTrainConfig
-"""A whole training of any method."""
-
 
 def train_events(
     dataset: Dataset,
@@ -45,6 +45,10 @@ def train_events(
 ) -> Iterator[Event]:
     """All stages as one stream of events; the avatar folder is whole when it ends.
 
+    Where the dataset lacks Whisper's speech features and has log-mel, that is heard, with a warning; other
+    features are never replaced. A stage is gone on with while the stages that it follows from stay as they
+    were; where one of these was trained further, because more time was given, it begins anew, with a warning.
+
     Args:
         dataset: what to train on.
         root: the avatar's folder.
@@ -56,9 +60,10 @@ def train_events(
             made there or found there.
 
     Raises:
-        BadInputError: the folder belongs to another training, or the dataset does not fit.
+        BadInputError: the folder belongs to another training, or the dataset does not fit or lacks the
+            speech features.
         UsageError: another process trains this avatar, ``size`` is larger than the dataset's, or ``parts`` is
-            a file.
+            or lies below a file.
     """
     prepare_cpu()
     seed_everything(config.seed)
@@ -68,16 +73,16 @@ def train_events(
             f"--size {size} is larger than the data set's {dataset.size}",
             hint="capture it again with that --size",
         )
-    if parts is not None and parts.exists() and not parts.is_dir():
-        raise UsageError(f"--parts {parts} is a file, not a folder", hint="choose another folder")
-    fingerprint = _fingerprint(dataset, config, size)
+    if parts is not None:
+        _refuse_file_in_the_way(parts)
+    heard = with_features_of(dataset, config)
     with (
-        open_run(root, fingerprint, config) as log,
+        open_run(root, _fingerprint(dataset, heard, size), heard) as log,
         contextlib.closing(
-            _stages(dataset, root, config, size=size, minutes=minutes, device=device, log=log, parts=parts)
+            _stages(dataset, root, heard, size=size, minutes=minutes, device=device, log=log, parts=parts)
         ) as events,
     ):
-        for event in events:
+        for event in itertools.chain(_about_speech(config, heard), events):
             log.write(event)
             yield event
 
@@ -131,6 +136,22 @@ def _stages(
             assert_never(config)
 
 
+def _refuse_file_in_the_way(parts: Path) -> None:
+    with explained(parts):  # a name may be too long
+        place = next(path for path in (parts, *parts.absolute().parents) if path.exists())
+    if not place.is_dir():
+        below = "" if place == parts else f" lies below {place}, which"
+        raise UsageError(f"--parts {parts}{below} is a file, not a folder", hint="choose another folder")
+
+
+def _about_speech(wanted: AnyTrainConfig, heard: AnyTrainConfig) -> list[Event]:
+    if heard.speech == wanted.speech or not hears(heard):
+        return []
+    what, instead = wanted.speech.kind, heard.speech.kind
+    message = f"the data set has no {what} speech features, so {instead} is heard"
+    return [Warned(message=f"{message} (nerf-ad capture --speech {what} adds them)")]
+
+
 def _own_size(config: AnyTrainConfig, dataset: Dataset) -> int:
     wanted = config.size if isinstance(config, PaperTrainConfig) else None
     return min(wanted or dataset.size, dataset.size)
@@ -141,5 +162,8 @@ def _fingerprint(dataset: Dataset, config: AnyTrainConfig, size: int) -> str:
     choices = config.model_dump(mode="json")
     if isinstance(config, PaperTrainConfig):
         del choices["nerf"]["num_steps"]  # no schedule depends on it: more of them go on
-    facts = [dataset.manifest.source.sha256, steps, choices, size]
+    if not hears(config):
+        del choices["speech"]
+    origin = dataset.speech(config.speech.kind).origin if hears(config) else None
+    facts = [dataset.manifest.source.sha256, steps, choices, size, origin]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

@@ -25,7 +25,7 @@ from nerf_ad.rendering.drive import drive_with_audio
 from nerf_ad.rendering.render import draw
 from nerf_ad.speech.mel import MelEncoder
 from nerf_ad.training.paper.config import PaperTrainConfig, Row
-from nerf_ad.training.paper.nerf import NerfTrainingConfig
+from nerf_ad.training.paper.nerf_config import NerfTrainingConfig
 from nerf_ad.training.train import train, train_events
 
 CPU = torch.device("cpu")

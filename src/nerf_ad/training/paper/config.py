@@ -14,7 +14,7 @@ from nerf_ad.speech.encoder import SpeechConfig, WhisperConfig
 from nerf_ad.training.paper.attention import AttentionTrainingConfig
 from nerf_ad.training.paper.classifiers import ClassifierTrainingConfig
 from nerf_ad.training.paper.fusion import FusionTrainingConfig
-from nerf_ad.training.paper.nerf import NerfTrainingConfig
+from nerf_ad.training.paper.nerf_config import NerfTrainingConfig
 
 Row = Literal[
     "full",
@@ -38,13 +38,14 @@ class FacePartsConfig(Config, ABC):
     preset: str
     """Name that it started from."""
     speech: SpeechConfig = WhisperConfig()
-    """Which speech features of the data set are used; log-mel where these are absent. The paper's are
-    DeepSpeech's logits, whose weights nobody may pass on (paper.md section 3)."""
+    """Which speech features of the data set are used; log-mel where they are Whisper's and absent. The
+    paper's are DeepSpeech's logits, whose weights nobody may pass on (paper.md section 3)."""
     disentangles: bool = True
     """Whether the mask parts faces; off, it counts as 1 for the references, and E_a reads and D paints the
     whole face (paper.md section 12)."""
     pretrains_fusion: bool = True
-    """Whether stage 2 teaches the audio face; off, E_a, GRU and D learn from the picture (section 12)."""
+    """Whether stage 2 teaches the audio face; off, E_a, GRU and D learn from the picture (section 12). The
+    row also paints whole faces: what ``paints_change`` begins with is learnt from stage 2's targets."""
     rests_faces: bool = False
     """Whether audio faces are turned upright and shifted to one place before they are learnt: speech cannot
     know how the head is held (ours; NeRF-AD's code does it in training only, without the mask)."""
@@ -93,7 +94,10 @@ class FacePartsConfig(Config, ABC):
         return self.needs_fusion and self.fusion.au_weight > 0
 
     def stage_facts(self, stage: SharedStage) -> dict[str, object]:
-        """The choices that a stage's result follows from, those of the stages before it included."""
+        """The choices that a stage's result follows from, those of the stages before it included.
+
+        How far those stages came is not among them: ``Workshop`` adds digests of their results.
+        """
         conditions = self.speech_networks
         masked = (
             {"mask": self.mask, "critic": self.critic, "attention": self.attention} if self.needs_mask else {}

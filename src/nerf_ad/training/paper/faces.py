@@ -14,6 +14,7 @@ from nerf_ad.dataset.dataset import Dataset
 from nerf_ad.dataset.face_crops import FaceCrops, crops_folder, make_face_crops
 from nerf_ad.face.action_units import SPEECH_UNITS
 from nerf_ad.models.paper.au_attention import AuAttention
+from nerf_ad.training.checkpoint import tensors_digest
 from nerf_ad.training.paper.attention import (
     AttentionModule,
     FaceSampler,
@@ -38,6 +39,8 @@ class Faces(NamedTuple):
     """A of every frame, in 256 steps; 0 where faces are not parted: the whole face is the audio face."""
     are_parted: bool
     """Whether the masks are more than 0."""
+    digest: str
+    """Of what makes the masks; empty where faces are not parted."""
 
     def mask(self, frames: Int[np.ndarray, "batch"]) -> Float[Tensor, "batch 1 size size"]:
         """A of some frames."""
@@ -76,7 +79,7 @@ def part_faces(shop: Workshop, budget: float | None) -> Generator[Event, None, t
     units = speech_units(shop.dataset).to(shop.device)
     if not config.needs_mask:
         none = torch.zeros(len(units), 1, crops.size, crops.size, dtype=torch.uint8)
-        return Faces(crops, units, none, are_parted=False), 0.0
+        return Faces(crops, units, none, are_parted=False, digest=""), 0.0
     seed_everything(config.seed)
     module = AttentionModule(config.mask, config.critic).to(shop.device)
     scale_units(module, config.attention, units[train.start : train.stop])
@@ -87,7 +90,8 @@ def part_faces(shop: Workshop, budget: float | None) -> Generator[Event, None, t
         sampler = FaceSampler(config.attention, crops, scaled, train=train, seed=config.seed)
         yield from fit_attention(config.attention, module, state, sampler, seconds=seconds)
     masks = yield from _make_masks(module.attention.eval(), crops, units)
-    return Faces(crops, units, masks, are_parted=True), state.seconds
+    digest = tensors_digest(module.attention.state_dict())
+    return Faces(crops, units, masks, are_parted=True, digest=digest), state.seconds
 
 
 def _make_masks(

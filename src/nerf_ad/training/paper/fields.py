@@ -22,17 +22,10 @@ from nerf_ad.models.paper.nerf import ConditionModule, PaperHead
 from nerf_ad.training.clip import carve_head
 from nerf_ad.training.paper.config import PaperTrainConfig
 from nerf_ad.training.paper.faces import Faces
-from nerf_ad.training.paper.nerf import (
-    NerfModule,
-    NerfSampler,
-    NerfTruth,
-    ReferencePictures,
-    face_rects,
-    fit_nerf,
-    is_smoothed,
-    nerf_parameters,
-)
-from nerf_ad.training.paper.painting import Learned
+from nerf_ad.training.paper.nerf import fit_nerf, is_smoothed, nerf_parameters
+from nerf_ad.training.paper.nerf_rays import NerfSampler, NerfTruth, ReferencePictures, face_rects
+from nerf_ad.training.paper.nerf_step import NerfModule
+from nerf_ad.training.paper.painting import Learned, made_from_both
 from nerf_ad.training.paper.workshop import Workshop
 from nerf_ad.training.stage import StageState
 
@@ -69,9 +62,10 @@ def fit_fields(
         chosen = np.array(choose_references(shop.dataset, config.model.head.num_references))
         module.head.set_references(references(chosen), poses[torch.from_numpy(chosen)])
     parameters = nerf_parameters(module, config.nerf)
-    state = shop.state(
-        "nerf", module, torch.optim.Adam(parameters, betas=(0.9, 0.999)), decay=config.nerf.average_decay
-    )
+    optimiser = torch.optim.Adam(parameters, betas=(0.9, 0.999))
+    made_from = made_from_both(faces, learned)
+    state = shop.state("nerf", module, optimiser, decay=config.nerf.average_decay, made_from=made_from)
+    yield from state.warnings()
     points = shop.dataset.landmarks().points[:, :, :2] * (clip.size / shop.dataset.size)
     sampler = NerfSampler(
         config.nerf,

@@ -15,6 +15,7 @@ from nerf_ad.models.paper.au_classifier import AuClassifiers
 from nerf_ad.models.paper.audio import AudioBranch
 from nerf_ad.models.paper.fusion import FaceFusion
 from nerf_ad.models.paper.resting_face import points_in_crops, similarities
+from nerf_ad.training.checkpoint import tensors_digest
 from nerf_ad.training.paper.classifiers import fit_classifiers, learnable_units, unit_presence
 from nerf_ad.training.paper.faces import Faces
 from nerf_ad.training.paper.fusion import (
@@ -41,6 +42,8 @@ class Learned(NamedTuple):
     classifiers: AuClassifiers | None
     seconds: float
     """Spent on classifiers and fusion."""
+    digest: str
+    """Of ``parts``; empty without."""
 
 
 def teach_fusion(shop: Workshop, faces: Faces, budget: float | None) -> Generator[Event, None, Learned]:
@@ -49,11 +52,11 @@ def teach_fusion(shop: Workshop, faces: Faces, budget: float | None) -> Generato
     audio_faces = yield from _audio_faces(shop, faces)
     neutral = neutral_frame(shop.dataset)
     if not config.needs_fusion:
-        return Learned(audio_faces, neutral, None, None, 0.0)
+        return Learned(audio_faces, neutral, None, None, 0.0, digest="")
     train, validation = inner_split(shop.clip.train, config.fusion.validation_share)
     classifiers, spent = None, 0.0
     if config.needs_classifiers:
-        classifiers, spent = yield from _teach_classifiers(shop, audio_faces, train, validation)
+        classifiers, spent = yield from _teach_classifiers(shop, faces, audio_faces, train, validation)
     seed_everything(config.seed)
     conditions = config.speech_networks
     audio = AudioBranch(conditions.audio, shop.track.features.shape[1])
@@ -73,9 +76,18 @@ def teach_fusion(shop: Workshop, faces: Faces, budget: float | None) -> Generato
         shop.poses() if conditions.fusion.sees_pose else None,
     )
     seconds = None if budget is None else max(10.0, config.fusion_share * budget - spent)
-    with shop.shared_state("fusion", module, optimiser, decay=0.0) as state:
+    judges = "" if classifiers is None else tensors_digest(classifiers.state_dict())
+    made_from = f"{faces.digest} {judges}"
+    with shop.shared_state("fusion", module, optimiser, decay=0.0, made_from=made_from) as state:
+        yield from state.warnings()
         yield from fit_fusion(config.fusion, module, state, truth, classifiers, seconds=seconds)
-    return Learned(audio_faces, neutral, module.parts, classifiers, spent + state.seconds)
+    digest = tensors_digest(module.parts.state_dict())
+    return Learned(audio_faces, neutral, module.parts, classifiers, spent + state.seconds, digest=digest)
+
+
+def made_from_both(faces: Faces | None, learned: Learned | None) -> str:
+    """Digests of what stages 1 and 2 gave to the last stage."""
+    return " ".join("" if part is None else part.digest for part in (faces, learned))
 
 
 def _audio_faces(shop: Workshop, faces: Faces) -> Generator[Event, None, UInt8[Tensor, "frames 3 size size"]]:
@@ -97,7 +109,11 @@ def _moves_to_rest(shop: Workshop, faces: Faces) -> Float[Tensor, "frames 2 3"]:
 
 
 def _teach_classifiers(
-    shop: Workshop, audio_faces: UInt8[Tensor, "frames 3 size size"], train: range, validation: range
+    shop: Workshop,
+    faces: Faces,
+    audio_faces: UInt8[Tensor, "frames 3 size size"],
+    train: range,
+    validation: range,
 ) -> Generator[Event, None, tuple[AuClassifiers, float]]:
     """Classifiers of the units that the person shows often enough, frozen."""
     config = shop.config
@@ -110,7 +126,8 @@ def _teach_classifiers(
         return model, 0.0
     optimiser = torch.optim.Adam(model.parameters(), config.classifier_training.rate)
     presence = unit_presence(found, names)
-    with shop.shared_state("classifiers", model, optimiser, decay=0.0) as state:
+    with shop.shared_state("classifiers", model, optimiser, decay=0.0, made_from=faces.digest) as state:
+        yield from state.warnings()
         yield from fit_classifiers(
             config.classifier_training,
             model,

@@ -18,12 +18,12 @@ from nerf_ad.avatar.paper import PaperAvatar
 from nerf_ad.core.events import Event, Progress, Saved
 from nerf_ad.dataset.dataset import Dataset
 from nerf_ad.dataset.pixels import open_pixels
-from nerf_ad.training.clip import read_clip, speech_in_use
+from nerf_ad.training.clip import read_clip
 from nerf_ad.training.paper.anatomy import write_anatomy
 from nerf_ad.training.paper.config import PaperTrainConfig
 from nerf_ad.training.paper.faces import part_faces
 from nerf_ad.training.paper.fields import fit_fields
-from nerf_ad.training.paper.nerf import NerfModule
+from nerf_ad.training.paper.nerf_step import NerfModule
 from nerf_ad.training.paper.painting import teach_fusion
 from nerf_ad.training.paper.workshop import Workshop
 from nerf_ad.training.run_log import RunLog
@@ -40,12 +40,13 @@ def paper_stages(
     log: RunLog,
     parts: Path | None = None,
 ) -> Generator[Event, None, None]:
-    """All stages as one stream of events; arguments as in ``train.train_events``."""
+    """All stages as one stream of events; arguments as in ``train.train_events``.
+
+    The data set has the speech features that ``config`` says.
+    """
     yield from open_pixels(dataset, size)
-    speech = speech_in_use(dataset, config.speech)
-    shop = Workshop(
-        dataset, config, read_clip(dataset, size), dataset.speech(speech.kind), device, log, parts
-    )
+    track = dataset.speech(config.speech.kind)
+    shop = Workshop(dataset, config, read_clip(dataset, size), track, device, log, parts)
     budget = None if minutes is None else 60 * minutes
     spent, faces, learned = 0.0, None, None
     if config.needs_faces or config.needs_mask:
@@ -80,7 +81,7 @@ def _assemble(
         row=config.row,
         fps=dataset.manifest.fps,
         size=clip.size,
-        speech=speech_in_use(dataset, config.speech),
+        speech=config.speech,
         speech_channels=shop.track.features.shape[1],
         speech_id=shop.track.encoder,
         driven_by="landmarks" if kind == "landmarks" else "nothing" if kind == "nothing" else "speech",

@@ -34,28 +34,45 @@ class Workshop(NamedTuple):
     """Folder where stages are kept that several trainings have in common; None: each has its own."""
 
     def state(
-        self, name: str, module: nn.Module, optimiser: torch.optim.Optimizer, *, decay: float
+        self,
+        name: str,
+        module: nn.Module,
+        optimiser: torch.optim.Optimizer,
+        *,
+        decay: float,
+        made_from: str,
     ) -> StageState:
-        """What a stage that is this training's alone keeps between steps, as its resume file left it."""
+        """What a stage that is this training's alone keeps between steps, as its resume file left it.
+
+        ``made_from``: digests of the earlier stages' results; made from others, the stage begins anew.
+        """
         path = self.log.folder / f"{name}.safetensors"
-        return self._resumed(path, self.log.fingerprint, module, optimiser, decay)
+        return self._resumed(path, self.log.fingerprint, made_from, module, optimiser, decay)
 
     @contextlib.contextmanager
     def shared_state(
-        self, name: SharedStage, module: nn.Module, optimiser: torch.optim.Optimizer, *, decay: float
+        self,
+        name: SharedStage,
+        module: nn.Module,
+        optimiser: torch.optim.Optimizer,
+        *,
+        decay: float,
+        made_from: str = "",
     ) -> Iterator[StageState]:
         """What a stage keeps that other trainings may have made already: rows differ in few of their choices.
 
-        Its resume file is named by what it follows from, and is worked on by one training at a time.
+        Its resume file is named by what it follows from, the results of earlier stages (``made_from``)
+        included, and is worked on by one training at a time.
         """
         fingerprint = self._shared_fingerprint(name)
         if self.parts is None:
             path = self.log.folder / f"{name}.safetensors"
-            yield self._resumed(path, fingerprint, module, optimiser, decay)
+            yield self._resumed(path, fingerprint, made_from, module, optimiser, decay)
             return
-        path = self.parts / f"{name}-{fingerprint[:16]}.safetensors"
+        origin = hashlib.sha256(f"{fingerprint} {made_from}".encode()).hexdigest()[:16]
+        path = self.parts / f"{name}-{origin}.safetensors"
         with locked(path.with_suffix(".lock"), wait=True):
-            state = self._resumed(path, fingerprint, module, optimiser, decay)
+            state = self._resumed(path, fingerprint, made_from, module, optimiser, decay)
             yield state
             self.log.note_shared(name, step=state.step, seconds=state.seconds)
 
@@ -65,14 +82,28 @@ class Workshop(NamedTuple):
             self.dataset.inputs_for_training(with_units=True),
             name,
             self.config.stage_facts(name),
+            self.track.origin if name == "fusion" else None,
         ]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
     def _resumed(
-        self, path: Path, fingerprint: str, module: nn.Module, optimiser: torch.optim.Optimizer, decay: float
+        self,
+        path: Path,
+        fingerprint: str,
+        made_from: str,
+        module: nn.Module,
+        optimiser: torch.optim.Optimizer,
+        decay: float,
     ) -> StageState:
-        seed = self.config.seed
-        held = StageState(path, module, optimiser, average_decay=decay, seed=seed, fingerprint=fingerprint)
+        held = StageState(
+            path,
+            module,
+            optimiser,
+            average_decay=decay,
+            seed=self.config.seed,
+            fingerprint=fingerprint,
+            made_from=made_from,
+        )
         held.resume()
         return held
 

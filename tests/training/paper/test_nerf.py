@@ -22,7 +22,7 @@ from nerf_ad.models.paper.nerf import (
 from nerf_ad.training.paper.nerf import fit_nerf, is_smoothed, nerf_parameters, nerf_rate
 from nerf_ad.training.paper.nerf_config import NerfTrainingConfig
 from nerf_ad.training.paper.nerf_rays import NerfSampler, NerfTruth, ReferencePictures, face_rects
-from nerf_ad.training.paper.nerf_step import NerfModule, add_gradients, draw_step
+from nerf_ad.training.paper.nerf_step import NerfModule, StepGradients, add_gradients, draw_step
 from nerf_ad.training.stage import StageState
 
 SIZE, COUNT = 16, 8
@@ -297,3 +297,28 @@ def test_a_head_learns_its_picture_and_what_it_is_conditioned_on(
         middle = picture[6:10, 6:10] - recorded[6:10, 6:10]
         assert float(middle.abs().mean()) < 0.15
         assert int(picture[8, 8].argmax()) == (0 if frame % 2 else 2)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("uses_references", [True, False])
+def test_a_captured_step_is_the_step(truth: NerfTruth, tmp_path: Path, *, uses_references: bool) -> None:
+    """Five different draws: what the graph replays has the losses and gradients of a step made anew."""
+    head = PaperHeadConfig.model_validate({**HEAD.model_dump(), "uses_references": uses_references})
+    module, state, sampler, pictures = make(tmp_path / "nerf.safetensors", truth, head)
+    module, poses = module.cuda(), POSES.cuda()
+    captured = StepGradients(TRAINING, module, poses)
+    for _ in range(5):
+        draw = draw_step(module.head, state, sampler, pictures, poses)
+        loss, seen = captured(draw, is_smoothed=False)
+        assert captured.failure is None
+        mine = {
+            name: value.grad.clone() for name, value in module.named_parameters() if value.grad is not None
+        }
+        module.zero_grad(set_to_none=True)
+        plain, plain_seen = add_gradients(TRAINING, module, draw, poses, is_smoothed=False)
+        torch.testing.assert_close(loss, plain, atol=1e-6, rtol=1e-4)
+        torch.testing.assert_close(seen, plain_seen, atol=1e-6, rtol=1e-4)
+        for name, value in module.named_parameters():
+            if value.grad is not None:
+                torch.testing.assert_close(mine[name], value.grad, atol=1e-5, rtol=1e-3)

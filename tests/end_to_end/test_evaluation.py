@@ -24,7 +24,7 @@ def evaluated(film: Film, avatar: Avatar, talker: Dataset, tmp_path_factory: pyt
     return make_once(
         tmp_path_factory,
         f"{film.kind}.evaluation",
-        lambda folder: list(evaluate_events(avatar, talker, out=folder)),
+        lambda folder: list(evaluate_events(avatar, talker, out=folder, html=True)),
     )
 
 
@@ -64,6 +64,25 @@ def test_the_sheet_holds_the_recording_below_the_drawing(evaluated: Path, film: 
     filmed = np.stack(list(decode(film.video, FPS)))
     assert np.array_equal(sheet[SIZE:, :SIZE], filmed[first])
     assert np.array_equal(sheet[SIZE:, -SIZE:], filmed[last - 1])
+
+
+def test_other_rows_say_what_the_figures_are_worth(evaluated: Path, avatar: Avatar, talker: Dataset) -> None:
+    told = read_json(evaluated / "metrics.json")
+    others = told["rows"]
+    assert set(others) == {"ground_truth", "static", "shifted", "head_over_recorded_torso"}
+    assert others["ground_truth"]["psnr"] == 100
+    # The mean of the other protocol's frames, with recorded pixels outside the head.
+    first, last = told["frames"]
+    real = read_pictures(talker.layout.frames)[first:last]
+    head = read_pictures(talker.layout.parsing)[first:last] == 1
+    made = np.stack(list(draw(avatar, drive_with_recording(avatar, talker)[0])))
+    over = np.where(head[..., None], made, real)
+    scores = [decibels(ours, theirs) for ours, theirs in zip(over, real, strict=True)]
+    assert others["head_over_recorded_torso"]["psnr"] == pytest.approx(np.mean(scores), abs=2e-3)
+    assert others["head_over_recorded_torso"]["psnr"] > told["psnr"]
+    assert told["frames_used"]["pictures"] == f"{first}-{last - 1}"
+    assert (evaluated / "evaluation" / "side_by_side.mp4").is_file()
+    assert "head over recorded torso" in (evaluated / "evaluation" / "index.html").read_text(encoding="utf-8")
 
 
 def test_lips_are_measured_where_a_detector_is(evaluated: Path, film: Film) -> None:

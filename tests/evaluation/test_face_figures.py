@@ -98,6 +98,33 @@ def test_the_whole_face_moves_the_uncentred_distance_alone(rng: np.random.Genera
     assert figures["mouth_lmd_68_px"] == pytest.approx(0, abs=1e-3)
 
 
+def test_trembling_and_blinks_against_the_recordings(rng: np.random.Generator) -> None:
+    """Landmarks that tremble by 1 px: the mean second difference is sqrt(6) sqrt(pi / 2)."""
+    meter = FaceMeter(detector_id="told", fps=25)
+    rest = np.zeros(52, np.float32), np.eye(4, dtype=np.float32)
+    still = rng.random((478, 3), np.float32) * 50
+    still[[33, 263], :2] = (-50, 0), (50, 0)
+    for index in range(300):
+        trembling = still.copy()
+        trembling[:, :2] += rng.normal(size=(478, 2))
+        meter.add(index, FaceLandmarks(still, *rest), FaceLandmarks(trembling.astype(np.float32), *rest))
+    figures = meter.figures()
+    wanted = 1000 / 100 * np.sqrt(6) * np.sqrt(np.pi / 2)
+    assert figures["jitter_real"] == 0
+    assert figures["jitter"] == figures["jitter_error"] == figures["jitter_made"]
+    assert figures["jitter"] == pytest.approx(wanted, rel=0.03)
+    assert figures["blinks_per_minute_real"] == 0
+    assert len(meter.series()["jitter"].frames) == 298
+    assert figures["lmd_68_px"] == pytest.approx(meter.series()["lmd_68_px"].values.mean(), abs=1e-3)
+
+
+def test_trembling_is_not_measured_between_frames_that_are_apart() -> None:
+    meter = FaceMeter(detector_id="told", step=2)
+    for index in range(0, 40, 2):
+        meter.add(index, face(5), face(6 + index % 4))
+    assert not {"jitter", "blinks_per_minute_made"} & set(meter.figures())
+
+
 def test_too_few_faces_have_no_figures() -> None:
     meter = FaceMeter(detector_id="told")
     for index in range(4):
@@ -119,7 +146,7 @@ def test_units_of_the_clip_are_those_that_capture_reads(person: Dataset) -> None
     from nerf_ad.face.action_units import estimate_action_units
 
     track = person.landmarks()
-    read = UnitReader(person).read(
+    read = UnitReader(person.landmarks()).read(
         np.arange(person.num_frames), track.points, track.blendshapes, step=1
     )  # fmt: skip
     truth = estimate_action_units(track.points, track.blendshapes, person.tracking().camera_to_world)
@@ -130,7 +157,7 @@ def test_units_of_the_clip_are_those_that_capture_reads(person: Dataset) -> None
 
 def test_the_neutral_is_the_recorded_persons(person: Dataset) -> None:
     """A made face that is always at the widest cannot hide it in a neutral of its own; nor can a part."""
-    track, reader = person.landmarks(), UnitReader(person)
+    track, reader = person.landmarks(), UnitReader(person.landmarks())
     frames = np.arange(person.num_frames)
     whole = reader.read(frames, track.points, track.blendshapes, step=2)
     widest = int(np.argmax(whole.intensity[:, NETWORK_UNITS.index("AU25")]))
@@ -141,7 +168,7 @@ def test_the_neutral_is_the_recorded_persons(person: Dataset) -> None:
 
 
 def test_gaps_are_filled_for_the_smoothing(person: Dataset) -> None:
-    track, reader = person.landmarks(), UnitReader(person)
+    track, reader = person.landmarks(), UnitReader(person.landmarks())
     frames = np.setdiff1d(np.arange(30), [7, 8, 20])
     read = reader.read(frames, track.points[frames], track.blendshapes[frames], step=1)
     whole = reader.read(np.arange(30), track.points[:30], track.blendshapes[:30], step=1)
@@ -151,8 +178,8 @@ def test_gaps_are_filled_for_the_smoothing(person: Dataset) -> None:
 
 
 def test_figures_of_units(person: Dataset) -> None:
-    meter = FaceMeter(detector_id="told", units=UnitReader(person))
-    same = FaceMeter(detector_id="told", units=UnitReader(person))
+    meter = FaceMeter(detector_id="told", units=UnitReader(person.landmarks()))
+    same = FaceMeter(detector_id="told", units=UnitReader(person.landmarks()))
     for index in range(40):
         meter.add(index, recorded(person, index), recorded(person, index + 20))
         same.add(index, recorded(person, index), recorded(person, index))
@@ -179,7 +206,7 @@ def test_figures_of_units(person: Dataset) -> None:
 
 
 def test_blinks_are_read_where_there_are_blendshapes(person: Dataset) -> None:
-    reader = UnitReader(person)
+    reader = UnitReader(person.landmarks())
     track = person.landmarks()
     if not track.blendshapes.any():
         assert "AU45" not in reader.names

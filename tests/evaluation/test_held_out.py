@@ -35,6 +35,7 @@ def test_without_weights_the_rest_is_measured(person: Dataset, monkeypatch: pyte
 
     monkeypatch.setattr(rows, "build_landmark_detector", missing)
     monkeypatch.setattr(rows, "build_lpips", missing)
+    monkeypatch.setattr(rows, "Identity", missing)
     opening = open_instruments(person, contextlib.ExitStack())
     said = []
     while True:
@@ -59,7 +60,7 @@ def test_a_row_measures_fewer_pictures_than_faces(person: Dataset) -> None:
     row = Row(recording, step=1, picture_every=3)
     for index in range(7):
         row.add(index, person.frame(index), recording.look(picture(9)))
-    assert len(row.pictures.rows["psnr"]) == 3
+    assert len(row.series()["psnr"].frames) == 3
     assert row.figures()["psnr"] == 100  # frames against themselves
     assert row.faces is not None
     # A recorded frame of black corners has no face for the detector that reads its first pixel.

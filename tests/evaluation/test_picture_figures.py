@@ -5,6 +5,7 @@ import pytest
 
 from nerf_ad.dataset.dataset import Dataset
 from nerf_ad.evaluation.picture_figures import FAULTLESS, PictureMeter
+from nerf_ad.evaluation.regions import DatasetRegions
 from nerf_ad.metrics.perceptual import Lpips
 
 
@@ -20,10 +21,10 @@ class Mean(Lpips):
 
 @pytest.mark.parametrize("region", ["mouth", "eyes"])
 def test_an_error_counts_in_its_region(person: Dataset, region: str) -> None:
-    meter = PictureMeter(person, person.size)
+    meter = PictureMeter(DatasetRegions(person, person.size))
     real = person.frame(3)
     made = real.copy()
-    left, top, right, bottom = (meter.boxes if region == "mouth" else meter.eyes)[3]
+    left, top, right, bottom = meter.regions.boxes(3)[region]
     made[top:bottom, left:right] = np.clip(made[top:bottom, left:right].astype(int) + 10, 0, 255)
     meter.add(3, real, made)
     figures = meter.figures()
@@ -36,18 +37,19 @@ def test_an_error_counts_in_its_region(person: Dataset, region: str) -> None:
 
 
 def test_eyes_are_above_the_mouth_within_the_face(person: Dataset) -> None:
-    meter = PictureMeter(person, person.size)
-    for eyes, mouth, face in zip(meter.eyes, meter.boxes, meter.faces, strict=True):
+    regions = DatasetRegions(person, person.size)
+    for index in range(person.num_frames):
+        eyes, mouth, face = (regions.boxes(index)[name] for name in ("eyes", "mouth", "face"))
         assert eyes[3] <= mouth[1] + 2
         assert (face[:2] <= np.minimum(eyes[:2], mouth[:2]) + 3).all()
         assert (face[2:] >= np.maximum(eyes[2:], mouth[2:]) - 3).all()
 
 
 def test_lpips_sees_the_whole_and_the_face(person: Dataset) -> None:
-    meter = PictureMeter(person, person.size, lpips=Mean())
+    meter = PictureMeter(DatasetRegions(person, person.size), lpips=Mean())
     real = person.frame(0)
     made = real.copy()
-    left, top, right, bottom = meter.faces[0]
+    left, top, right, bottom = meter.regions.boxes(0)["face"]
     made[top:bottom, left:right] ^= 1
     meter.add(0, real, made)
     share = (bottom - top) * (right - left) / person.size**2
@@ -57,7 +59,7 @@ def test_lpips_sees_the_whole_and_the_face(person: Dataset) -> None:
 
 
 def test_equal_pictures_have_finite_figures(person: Dataset) -> None:
-    meter = PictureMeter(person, person.size)
+    meter = PictureMeter(DatasetRegions(person, person.size))
     meter.add(0, person.frame(0), person.frame(0))
     figures = meter.figures()
     assert {figures[name] for name in figures if name.startswith("psnr")} == {FAULTLESS}

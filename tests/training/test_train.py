@@ -19,6 +19,7 @@ from nerf_ad.dataset.sampler import RaySamplingConfig
 from nerf_ad.dataset.synthetic import make_person
 from nerf_ad.evaluation.held_out import drive_with_recording
 from nerf_ad.evaluation.picture_figures import PictureMeter
+from nerf_ad.evaluation.regions import DatasetRegions
 from nerf_ad.face.action_units import mouth_opening
 from nerf_ad.media.audio import read_audio
 from nerf_ad.metrics.landmarks import lagged_correlation
@@ -90,7 +91,7 @@ def test_wanted_features_that_are_not_there_are_named(person: Dataset, tmp_path:
 def test_the_avatar_looks_like_the_person(trained: Avatar, person: Dataset) -> None:
     drive, frames = drive_with_recording(trained, person)
     plate = person.background()
-    meter, nothing = PictureMeter(person, person.size), PictureMeter(person, person.size)
+    meter, nothing = (PictureMeter(DatasetRegions(person, person.size)) for _ in range(2))
     for index, made in zip(frames, draw(trained, drive), strict=True):
         meter.add(index, person.frame(index), made)
         nothing.add(index, person.frame(index), plate)

@@ -41,7 +41,11 @@ VERBS = {
     "capture": Verb("VIDEO DATASET", "a video of one person becomes a dataset", "nerf_ad.cli.capture"),
     "train": Verb("PRESET DATASET AVATAR", "fit an avatar to a dataset", "nerf_ad.cli.train"),
     "render": Verb("AVATAR AUDIO VIDEO", "let an avatar speak new audio", "nerf_ad.cli.render"),
-    "evaluate": Verb("AVATAR DATASET", "compare an avatar with held-out frames", "nerf_ad.cli.evaluate"),
+    "evaluate": Verb(
+        "AVATAR DATASET",
+        "an avatar against held-out frames; or --video against --reference",
+        "nerf_ad.cli.evaluate",
+    ),
     "benchmark": Verb(
         "capture|methods ...",
         "measure capture against the truth, or methods against each other",

@@ -3,6 +3,8 @@
 True pose and eye state, sound from the recording, our own torso and background, raw frames (not encoded):
 the protocol of peers.md section 4, full frame. Nothing is smoothed. Avatars of the paper's method stand on
 the recorded torso of the same frame, as the paper's code is measured (paper.md section 12), and say so.
+Those with a torso of their own are measured a second time with the recording around the head: the two
+protocols differ by decibels (peers.md section 1).
 """
 
 import contextlib
@@ -18,9 +20,11 @@ from nerf_ad.core.errors import FormatError, UsageError
 from nerf_ad.core.events import Event, Progress, Saved
 from nerf_ad.core.files import read_json, write_json
 from nerf_ad.dataset.dataset import Dataset
-from nerf_ad.dataset.pixels import fit_picture
+from nerf_ad.dataset.pixels import fit_labels, fit_picture
 from nerf_ad.dataset.references import neutral_frame
-from nerf_ad.evaluation.rows import Recording, Row, open_instruments
+from nerf_ad.evaluation.exhibits import Exhibits
+from nerf_ad.evaluation.rows import Recording, Row, open_instruments, spans
+from nerf_ad.face.parsing import Part
 from nerf_ad.media.audio import Waveform, read_audio
 from nerf_ad.media.encoder import VideoWriter
 from nerf_ad.media.images import write_image
@@ -32,9 +36,15 @@ LATE = 10
 ROW_PICTURES = 64
 """Pictures that the rows ``static`` and ``shifted`` are measured on at most; they are slow to compare."""
 
+OVER_RECORDING = (
+    "head over ground-truth torso: rendered pixels where the recording's parsing says head, recorded torso "
+    "and background elsewhere; a head that leaves its place is cut off there"
+)
+"""The second protocol of avatars with a torso of their own."""
+
 
 def evaluate_events(
-    avatar: Avatar, dataset: Dataset, *, out: Path | None = None, every: int = 1
+    avatar: Avatar, dataset: Dataset, *, out: Path | None = None, every: int = 1, html: bool = False
 ) -> Iterator[Event]:
     """Render the tail, measure it, write ``metrics.json`` and ``preview.mp4`` into the avatar.
 
@@ -43,6 +53,7 @@ def evaluate_events(
         dataset: the clip that it was trained on.
         out: folder to write to instead of the avatar's own.
         every: measure only each so-manieth frame, the first included; the preview holds each so long.
+        html: write a page with pictures and a film into ``evaluation`` of that folder.
 
     Raises:
         FormatError: the dataset is not the avatar's.
@@ -70,15 +81,28 @@ def evaluate_events(
         recording = Recording(dataset, size, instruments)
         thin = -(-len(measured) // ROW_PICTURES)
         own = Row(recording, step=every)
-        static, shifted = (Row(recording, step=every, picture_every=thin) for _ in range(2))
+        truth, static, shifted = (Row(recording, step=every, picture_every=thin) for _ in range(3))
+        framed = None if avatar.borrows_torso else Row(recording, step=every, picture_every=thin)
         still = neutral_frame(dataset)
         writer = stack.enter_context(
             VideoWriter(folder / "preview.mp4", size=(size, size), fps=avatar.manifest.fps, audio=tail)
         )
+        exhibits = None
+        if html:
+            exhibits = Exhibits(
+                folder / "evaluation", (size, size), measured, fps=avatar.manifest.fps / every, sound=tail
+            )
+            stack.enter_context(exhibits)
         pictures = draw(avatar, drive.only(np.arange(len(frames))[::every]))
         for done, (index, made) in enumerate(zip(measured, pictures, strict=True), start=1):
             face = recording.look(made)
             own.add(index, made, face)
+            truth.add(index, recording.picture(index), recording.face(index))
+            if framed is not None:
+                over = over_recording(dataset, index, made, recording.picture(index))
+                framed.add(index, over, recording.look(over))
+            if exhibits is not None:
+                exhibits.add(index, recording.picture(index), made, own)
             static.add(index, fit_picture(dataset.frame(still), size), recording.face(still))
             if index + LATE < frames.stop:
                 shifted.add(index + LATE, made, face)
@@ -87,31 +111,47 @@ def evaluate_events(
                 writer.write(made)
             yield Progress(stage="held-out frames", done=done, total=len(measured))
     write_image(folder / "held_out.png", sheet.picture())
-    write_json(
-        folder / "metrics.json",
-        {
-            "protocol": protocol(avatar),
-            "frames": [frames.start, frames.stop],
-            "every": every,
-            "size": size,
-            "driven_by": avatar.manifest.driven_by,
-            "speech": avatar.manifest.speech_id,
-            **own.figures(),
-            "rows": {
-                "static": {
-                    "means": f"training frame {still}, shown all the time",
-                    "pictures_every": thin * every,
-                    **static.figures(),
-                },
-                "shifted": {
-                    "means": f"rendered frames, {LATE} frames late",
-                    "pictures_every": thin * every,
-                    **shifted.figures(),
-                },
-            },
+    rows = {
+        "ground_truth": ("the recording against itself: the best that these instruments say", truth),
+        "static": (f"training frame {still}, shown all the time", static),
+        "shifted": (f"rendered frames, {LATE} frames late", shifted),
+    }
+    if framed is not None:
+        rows["head_over_recorded_torso"] = (OVER_RECORDING, framed)
+    result: dict[str, object] = {
+        "protocol": protocol(avatar),
+        "frames": [frames.start, frames.stop],
+        "every": every,
+        "frames_used": {
+            "pictures": spans(own.frames),
+            "faces": spans(own.faces.frames if own.faces is not None else []),
         },
-    )
+        "size": size,
+        "driven_by": avatar.manifest.driven_by,
+        "speech": avatar.manifest.speech_id,
+        "instruments": instruments.versions(),
+        **own.figures(),
+        "rows": {
+            name: {"means": means, "pictures_every": thin * every, **row.figures()}
+            for name, (means, row) in rows.items()
+        },
+    }
+    write_json(folder / "metrics.json", result)
     yield Saved(path=str(folder / "metrics.json"))
+    if exhibits is not None:
+        title = f"{avatar.root.name} against the end of {dataset.root.name}"
+        yield Saved(path=str(exhibits.write_page(title, result, own)))
+
+
+def over_recording(
+    dataset: Dataset,
+    index: int,
+    made: UInt8[np.ndarray, "size size 3"],
+    real: UInt8[np.ndarray, "size size 3"],
+) -> UInt8[np.ndarray, "size size 3"]:
+    """Rendered pixels where the recording's parsing says head, recorded ones elsewhere."""
+    head = fit_labels(dataset.labels(index), made.shape[0]) == Part.HEAD
+    return np.where(head[..., None], made, real)
 
 
 def protocol(avatar: Avatar) -> str:

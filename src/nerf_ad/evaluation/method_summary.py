@@ -40,7 +40,7 @@ COSTS: Final = (
 row's own processes, so a stage in common counts where it was trained."""
 
 
-OWN_ROWS: Final = ("shifted",)
+OWN_ROWS: Final = ("shifted", "head_over_recorded_torso")
 """Comparisons in ``metrics.json`` that are made of a row's own frames."""
 
 

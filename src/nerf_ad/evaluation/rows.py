@@ -1,25 +1,32 @@
-"""The rows of a result: an avatar, and what its figures are worth, against the same recorded frames."""
+"""The rows of a result: what was made, and what its figures are worth, against the same recorded frames."""
 
 import contextlib
 import functools
-from collections.abc import Generator
-from typing import NamedTuple
+from collections.abc import Generator, Sequence
+from importlib import metadata
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from jaxtyping import UInt8
 
+from nerf_ad import __version__
+from nerf_ad.core import weights
 from nerf_ad.core.errors import WeightsError
 from nerf_ad.core.events import Event, Warned
 from nerf_ad.dataset.dataset import Dataset
 from nerf_ad.dataset.pixels import fit_picture
 from nerf_ad.evaluation.face_figures import FaceMeter
+from nerf_ad.evaluation.likeness import LikenessMeter
 from nerf_ad.evaluation.picture_figures import PictureMeter
+from nerf_ad.evaluation.regions import DatasetRegions, Regions
+from nerf_ad.evaluation.series import Series, intervals
 from nerf_ad.evaluation.unit_reader import UnitReader
 from nerf_ad.face.landmarks import FaceLandmarks, LandmarkDetector, build_landmark_detector
+from nerf_ad.metrics.identity import Identity
 from nerf_ad.metrics.perceptual import Lpips, build_lpips
 
-Picture = UInt8[np.ndarray, "size size 3"]
+Picture = UInt8[np.ndarray, "height width 3"]
 
 
 class Instruments(NamedTuple):
@@ -28,16 +35,33 @@ class Instruments(NamedTuple):
     detector: LandmarkDetector | None
     units: UnitReader | None
     lpips: Lpips | None
+    identity: Identity | None = None
+
+    def versions(self) -> dict[str, str]:
+        """What measured, by the name of the file and the beginning of its digest."""
+        told = {"nerf-ad": __version__}
+        if self.detector is not None:
+            told["landmarks"] = self.detector.id
+            with contextlib.suppress(metadata.PackageNotFoundError):
+                told["mediapipe"] = metadata.version("mediapipe")
+        if self.units is not None:
+            told["action units"] = self.units.id
+        if self.lpips is not None:
+            told["lpips"] = weights.extractor_id(f"lpips-{self.lpips.backbone}")
+        if self.identity is not None:
+            told["identity"] = self.identity.id
+        return told
 
 
 def open_instruments(
-    dataset: Dataset, stack: contextlib.ExitStack, *, device: torch.device | str = "cpu"
+    dataset: Dataset | None, stack: contextlib.ExitStack, *, device: torch.device | str = "cpu"
 ) -> Generator[Event, None, Instruments]:
     """Open what can be opened; the stack closes it.
 
-    Events say what is left out.
+    Events say what is left out. Without a data set nothing reads action units yet: that needs the person's
+    neutral.
     """
-    detector, lpips = None, None
+    detector, lpips, identity = None, None, None
     try:
         detector = stack.enter_context(build_landmark_detector())
     except WeightsError as error:
@@ -46,7 +70,41 @@ def open_instruments(
         lpips = build_lpips(device=device)
     except WeightsError as error:
         yield Warned(message=f"LPIPS is not measured: {error.message}")
-    return Instruments(detector, UnitReader(dataset) if detector is not None else None, lpips)
+    if detector is not None:
+        try:
+            identity = Identity()
+        except WeightsError as error:
+            yield Warned(message=f"likeness is not measured: {error.message}")
+    units = UnitReader(dataset.landmarks()) if detector is not None and dataset is not None else None
+    return Instruments(detector, units, lpips, identity)
+
+
+@runtime_checkable
+class Recorded(Protocol):
+    """What rows are compared with."""
+
+    @property
+    def instruments(self) -> Instruments:
+        """What measures."""
+        ...
+
+    @property
+    def regions(self) -> Regions:
+        """Where in the pictures."""
+        ...
+
+    @property
+    def fps(self) -> float:
+        """Frames of the clip per second."""
+        ...
+
+    def picture(self, index: int) -> Picture:
+        """A recorded frame, at the size of the made ones."""
+        ...
+
+    def face(self, index: int) -> FaceLandmarks | None:
+        """Its largest face."""
+        ...
 
 
 class Recording:
@@ -54,6 +112,8 @@ class Recording:
 
     def __init__(self, dataset: Dataset, size: int, instruments: Instruments) -> None:
         self.dataset, self.size, self.instruments = dataset, size, instruments
+        self.regions = DatasetRegions(dataset, size)
+        self.fps: float = dataset.manifest.fps
         # Rows ask for the same frames, some of them a little later.
         self.picture = functools.lru_cache(maxsize=64)(self._picture)
         self.face = functools.lru_cache(maxsize=64)(self._face)
@@ -74,32 +134,69 @@ class Recording:
 class Row:
     """All figures of one way to make the frames."""
 
-    def __init__(self, recording: Recording, *, step: int, picture_every: int = 1) -> None:
+    def __init__(self, recording: Recorded, *, step: int, picture_every: int = 1) -> None:
         """Prepare.
 
         Args:
             recording: what is compared with.
             step: how many frames of the clip the added ones are apart.
-            picture_every: measure pictures only in each so-manieth added frame; faces always.
+            picture_every: measure pictures only in each so-manieth added frame; faces and flicker always.
         """
         tools = recording.instruments
-        self.recording, self.picture_every = recording, picture_every
-        self.pictures = PictureMeter(recording.dataset, recording.size, lpips=tools.lpips)
+        self.recording, self.step, self.picture_every = recording, step, picture_every
+        self.pictures = PictureMeter(recording.regions, lpips=tools.lpips)
         self.faces = (
             None
             if tools.detector is None
-            else FaceMeter(detector_id=tools.detector.id, step=step, units=tools.units)
+            else FaceMeter(detector_id=tools.detector.id, step=step, fps=recording.fps, units=tools.units)
         )
-        self._added = 0
+        self.likeness = None if tools.identity is None else LikenessMeter(tools.identity)
+        self.frames: list[int] = []
 
     def add(self, index: int, made: Picture, face: FaceLandmarks | None) -> None:
         """Compare with frame ``index`` of the clip, ascending; ``face`` is that of ``made``."""
-        if self._added % self.picture_every == 0:
-            self.pictures.add(index, self.recording.picture(index), made)
+        real = self.recording.picture(index)
         if self.faces is not None:
             self.faces.add(index, self.recording.face(index), face)
-        self._added += 1
+        if self.step == 1:
+            self.pictures.add_flicker(index, real, made)
+        if len(self.frames) % self.picture_every == 0:
+            self.pictures.add(index, real, made)
+            recorded = self.recording.face(index) if self.likeness is not None else None
+            if self.likeness is not None and recorded is not None and face is not None:
+                self.likeness.add(index, real, made, (recorded, face))
+        self.frames.append(index)
+
+    def series(self) -> dict[str, Series]:
+        """The figures that single frames have, by name."""
+        return {
+            **self.pictures.series.all(),
+            **(self.likeness.book().all() if self.likeness is not None else {}),
+            **(self.faces.series() if self.faces is not None else {}),
+        }
 
     def figures(self) -> dict[str, object]:
         """By name; those that could not be measured are left out."""
-        return {**self.pictures.figures(), **(self.faces.figures() if self.faces is not None else {})}
+        return {
+            **self.pictures.figures(),
+            **(self.likeness.book().means() if self.likeness is not None else {}),
+            **(self.faces.figures() if self.faces is not None else {}),
+            "intervals": intervals(self.series(), self.recording.fps),
+        }
+
+
+def spans(frames: Sequence[int]) -> str:
+    """Numbers of frames in short, both ends included: ``0-8 by 4, 12, 13-20``."""
+    parts: list[str] = []
+    start = 0
+    while start < len(frames):
+        step = frames[start + 1] - frames[start] if start + 1 < len(frames) else 1
+        end = start
+        while end + 1 < len(frames) and frames[end + 1] - frames[end] == step:
+            end += 1
+        if end == start:
+            parts.append(str(frames[start]))
+        else:
+            parts.append(f"{frames[start]}-{frames[end]}" + (f" by {step}" if step > 1 else ""))
+        start = end + 1
+    return ", ".join(parts)

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from nerf_ad.capture.landmarks import fill_gaps
-from nerf_ad.dataset.dataset import Dataset
+from nerf_ad.dataset.dataset import LandmarkTrack
 from nerf_ad.face.action_unit_network import lay_on_bone, load_network
 from nerf_ad.face.action_units import NETWORK_UNITS
 from nerf_ad.face.landmarks import BLENDSHAPE_NAMES
@@ -34,10 +34,14 @@ class Units(NamedTuple):
 
 
 class UnitReader:
-    """Reads units of the person of a dataset, in any pictures."""
+    """Reads units of one person, in any pictures."""
 
-    def __init__(self, dataset: Dataset) -> None:
-        track = dataset.landmarks()
+    def __init__(self, track: LandmarkTrack) -> None:
+        """Find the person's neutral.
+
+        Args:
+            track: landmarks and scores of the whole recording; frames without a face are left out or filled.
+        """
         self.network = load_network()
         self._rest = self.network.find_rest(
             lay_on_bone(track.points.astype(np.float64), self.network.template)

@@ -10,7 +10,17 @@ def landmark_distance(
     *,
     centred: bool = True,
 ) -> float:
-    """Mean distance of points in pixels (LMD).
+    """Mean of `landmark_distances` over the frames."""
+    return float(landmark_distances(made, real, centred=centred).mean())
+
+
+def landmark_distances(
+    made: Float[np.ndarray, "frames points 2"],
+    real: Float[np.ndarray, "frames points 2"],
+    *,
+    centred: bool = True,
+) -> Float[np.ndarray, "frames"]:
+    """Mean distance of each frame's points in pixels (LMD).
 
     Args:
         made: landmarks found in rendered frames.
@@ -20,7 +30,7 @@ def landmark_distance(
     if centred:
         made = made - made.mean(axis=1, keepdims=True)
         real = real - real.mean(axis=1, keepdims=True)
-    return float(np.linalg.norm(made - real, axis=-1).mean())
+    return np.asarray(np.linalg.norm(made - real, axis=-1).mean(axis=-1))
 
 
 def lagged_correlation(

@@ -10,7 +10,7 @@ from nerf_ad.avatar.manifest import FastManifest
 from nerf_ad.core.errors import FormatError, UsageError
 from nerf_ad.models.speech_code import SpeechCodeConfig
 from nerf_ad.models.talking_head import TalkingHeadConfig
-from nerf_ad.rendering.drive import open_encoder, walk
+from nerf_ad.rendering.drive import Drive, open_encoder, walk
 from nerf_ad.speech.deepspeech import ARRAYS_ID
 from nerf_ad.speech.encoder import DeepSpeechConfig, MelConfig, SpeechConfig, SpeechFiles
 
@@ -85,3 +85,16 @@ def test_files_are_for_avatars_of_deepspeech(features: SpeechFiles) -> None:
     assert open_encoder(avatar_of(MelConfig(), "mel:1")).id == "mel:1"
     with pytest.raises(UsageError, match="cannot serve mel features"):
         open_encoder(avatar_of(MelConfig(), "mel:1"), features)
+
+
+def test_a_pose_comes_again_until_its_last_time() -> None:
+    place = np.array([0, 1, 2, 1, 0])
+    poses = np.broadcast_to(np.eye(4, dtype=np.float32), (5, 4, 4)).copy()
+    poses[:, 0, 3] = place
+    eyes = np.zeros((5, 2), np.float32)
+    drive = Drive(np.random.default_rng(0).normal(size=(5, 3)), eyes, poses, place)
+    assert drive.comes_again().tolist() == [True, True, False, False, False]
+    eyes[3] = 1.0  # other eyes: another face
+    assert drive.comes_again().tolist() == [True, False, False, False, False]
+    assert drive.only(np.arange(3)).comes_again().tolist() == [False, False, False]
+    assert drive.only(np.arange(0)).comes_again().tolist() == []

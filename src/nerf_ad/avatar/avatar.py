@@ -50,6 +50,8 @@ class Moment(NamedTuple):
     """Frame of the clip where the head is: its shot says what is behind, or it lends its torso picture."""
     torso: UInt8[np.ndarray, "size size 4"] | None = None
     """A recorded torso to use instead of the avatar's own picture; only of avatars that ``borrows_torso``."""
+    comes_again: bool = False
+    """Whether a later frame has this pose with these eyes, so that keeping the rest of it may pay."""
 
 
 class Avatar(ABC):
@@ -141,6 +143,13 @@ class Avatar(ABC):
         self, moment: Moment, *, background: Float[Tensor, "3 size size"] | None = None
     ) -> Float[Tensor, "size size 3"]:
         """One whole frame in [0, 1]; ``background``: in [0, 1], to stand before instead of the clip's."""
+
+    def keep_layers(self) -> None:
+        """Keep what speech does not touch of poses that come again in the folder, for the next time.
+
+        Does nothing for avatars that cannot, or not on this device.
+        """
+        return
 
     def codes_of(self, dataset: Dataset) -> Float[np.ndarray, "frames units"]:
         """What a recording's own sound makes of the face in all its frames.

@@ -98,6 +98,10 @@ class FastAdAvatar(Avatar):
         """Eye states of a recording's frames."""
         return self.body.eyes_of(dataset)
 
+    def keep_layers(self) -> None:
+        """Keep what speech does not touch of poses that come again in ``runs/layers``, for the next time."""
+        self.body.keep_layers(self.root, self.manifest)
+
     def frame(
         self, moment: Moment, *, background: Float[Tensor, "3 size size"] | None = None
     ) -> Float[Tensor, "size size 3"]:

@@ -1,5 +1,7 @@
 """What avatars of the planes field have in common: head, torso and plates, the clip's motion, eye states."""
 
+import hashlib
+import json
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +18,8 @@ from nerf_ad.core.files import write_npz
 from nerf_ad.core.tensors import write_tensors
 from nerf_ad.dataset.dataset import Dataset, shot_numbers
 from nerf_ad.dataset.expression import ExpressionBasis, encode_expression, head_landmarks
+from nerf_ad.models.layered_renderer import LayeredRenderer
+from nerf_ad.models.pose_layers import LayerStore
 from nerf_ad.models.talking_head import Condition, TalkingHead
 
 BASIS_SHAPES = {
@@ -32,6 +36,9 @@ MOTION_SHAPES = {
     "train_frames": "2",
 }
 
+LAYERS_FORMAT = 1
+"""Grows when kept layers of before can no longer be used."""
+
 
 class PlanesBody:
     """A person as a planes field, whatever makes its mouth codes."""
@@ -40,6 +47,8 @@ class PlanesBody:
         self.head = head
         self.basis = basis
         self.motion = motion
+        self.layers = LayerStore()
+        """What speech does not touch of poses that come again."""
         self.shots = shot_numbers(motion.shots.tolist(), len(motion.eyes), head.config.num_shots)
         """Which shot each frame of the clip belongs to."""
 
@@ -73,7 +82,11 @@ class PlanesBody:
         basis = ExpressionBasis(**read_arrays(root / "assets" / "expression.npz", BASIS_SHAPES, sizes))
         motion = Motion(**read_arrays(root / "assets" / "poses.npz", MOTION_SHAPES, sizes))
         refuse_unsound_motion(root / "assets" / "poses.npz", motion)
-        return cls(head.eval().to(device), basis, motion)
+        body = cls(head.eval().to(device), basis, motion)
+        folder = layers_folder(root, manifest)
+        if folder.is_dir():
+            body.layers = LayerStore(folder=folder)
+        return body
 
     def write(self, root: Path) -> None:
         """Write the body's part of an avatar's folder."""
@@ -98,7 +111,27 @@ class PlanesBody:
         """One whole frame in [0, 1]: head over torso over background."""
         shot = self._shots_there[moment.place : moment.place + 1]
         condition = Condition(moment.code, moment.eyes, shot)
+        if self.device.type == "cpu":
+            lasting = background is None and self._is_of_clip(moment)
+            keep = moment.comes_again or (lasting and self.layers.folder is not None)
+            return self._layered.draw(
+                condition, moment.camera_to_world, background=background, keep=keep, lasting=lasting
+            )
         return self._draw(condition, moment.camera_to_world, background)
+
+    def _is_of_clip(self, moment: Moment) -> bool:
+        """Whether the clip's own head motion has that pose and these eyes."""
+        motion, place = self.motion, moment.place
+        own = (motion.camera_to_world[place], motion.eyes[place])
+        asked = (moment.camera_to_world[0].numpy(), moment.eyes[0].numpy())
+        return all(np.array_equal(np.asarray(a, np.float32), b) for a, b in zip(own, asked, strict=True))
+
+    def keep_layers(self, root: Path, manifest: FastManifest | FastAdManifest) -> None:
+        """From now on, keep layers in the avatar's folder; on a CPU only."""
+        if self.device.type == "cpu":
+            self.layers = LayerStore(folder=layers_folder(root, manifest))
+            self.layers.clear_others()
+            self.__dict__.pop("_layered", None)
 
     @cached_property
     def _shots_there(self) -> Int[Tensor, "frames"]:
@@ -106,8 +139,13 @@ class PlanesBody:
         return torch.as_tensor(np.asarray(self.shots), device=self.device)
 
     @cached_property
+    def _layered(self) -> LayeredRenderer:
+        """What draws a frame on a CPU."""
+        return LayeredRenderer(self.head, self.layers)
+
+    @cached_property
     def _draw(self) -> Callable[[Condition, Tensor, Tensor | None], Tensor]:
-        """What draws a frame: kernels on an NVIDIA GPU where the head fits them, plain PyTorch elsewhere."""
+        """What draws a frame elsewhere: kernels on an NVIDIA GPU where the head fits them, else PyTorch."""
         if self.device.type == "cuda":
             from nerf_ad.models.frame_renderer import FrameRenderer, Frames, can_render
 
@@ -115,3 +153,10 @@ class PlanesBody:
                 renderer = FrameRenderer(self.head)
                 return lambda *made_from: renderer.draw(Frames(*made_from))[0]
         return lambda condition, pose, background: self.head.frame(condition, pose, background=background)
+
+
+def layers_folder(root: Path, manifest: FastManifest | FastAdManifest) -> Path:
+    """Where an avatar's layers are kept: below ``runs``, named by what they were made from."""
+    files = {name: digest for name, digest in manifest.files.items() if "speech" not in name}
+    made_from = json.dumps([LAYERS_FORMAT, files, manifest.size], sort_keys=True)
+    return root / "runs" / "layers" / hashlib.blake2b(made_from.encode(), digest_size=8).hexdigest()

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from nerf_ad.avatar.avatar import Avatar, Moment
 from nerf_ad.avatar.torso_pictures import TorsoSource
@@ -36,10 +36,22 @@ class Drive(NamedTuple):
         code, eyes, poses = (
             torch.from_numpy(np.asarray(part, np.float32)).to(avatar.device) for part in self[:3]
         )
+        again = self.comes_again().tolist()
         for index, place in enumerate(self.place.tolist()):
             one = slice(index, index + 1)
             torso = None if self.torso is None else self.torso(place)
-            yield Moment(code[one], eyes[one], poses[one], place, torso)
+            yield Moment(code[one], eyes[one], poses[one], place, torso, again[index])
+
+    def comes_again(self) -> Bool[np.ndarray, "frames"]:
+        """Whether a later frame has the same place, pose and eyes."""
+        num_frames = len(self.place)
+        parts = (self.place[:, None], self.eyes, self.camera_to_world.reshape(num_frames, 16))
+        made_from = np.concatenate([np.asarray(part, np.float64) for part in parts], axis=1)
+        # From the end: the first that unique finds of each is the last one.
+        _, last = np.unique(made_from[::-1], axis=0, return_index=True)
+        again = np.ones(num_frames, np.bool_)
+        again[num_frames - 1 - last] = False
+        return again
 
     def only(self, frames: Int[np.ndarray, "some"]) -> "Drive":
         """Some of the frames, in another order if wanted."""

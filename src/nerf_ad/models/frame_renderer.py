@@ -17,6 +17,7 @@ from nerf_ad.kernels import head_render
 from nerf_ad.kernels.head_render import PackedHead, Scene
 from nerf_ad.models.fields.plane_encoding import PLANES
 from nerf_ad.models.talking_head import OPAQUE, Condition, TalkingHead
+from nerf_ad.models.tensor_state import tensor_state
 
 SHARED_BYTES = 96 << 10
 """Memory of a multiprocessor for the weights and one block of encodings; what consumer cards have."""
@@ -124,7 +125,7 @@ class FrameRenderer:
         return out
 
     def _draw(self, frames: Frames, dtype: torch.dtype) -> Tensor:
-        if self._state() != self._packed_state:
+        if tensor_state(self._modules) != self._packed_state:
             self._pack()
         with torch.cuda.device(self._device) if self._device.type == "cuda" else contextlib.nullcontext():
             recording = self._recording(frames, dtype) if self.graphs else None
@@ -142,16 +143,10 @@ class FrameRenderer:
                 warnings.warn(f"frames are launched one kernel at a time: {error}", stacklevel=2)
         return self._recordings.get(key)
 
-    def _state(self) -> tuple[tuple[int, int], ...]:
-        """Changes with every tensor of the model that is written to or replaced."""
-        kept = (part for module in self._modules for part in (module._parameters, module._buffers))
-        tensors = (tensor for part in kept for tensor in part.values() if tensor is not None)
-        return tuple((t.data_ptr(), 0 if t.is_inference() else t._version) for t in tensors)
-
     @torch.no_grad()
     def _pack(self) -> None:
         model, config = self.model, self.model.config
-        self._packed_state = self._state()
+        self._packed_state = tensor_state(self._modules)
         self._recordings: dict[tuple[int, bool, bool, torch.dtype], _Recording] = {}
         self._step = model.step
         self._first_shot = torch.zeros(1, dtype=torch.int64, device=model.intrinsics.device)

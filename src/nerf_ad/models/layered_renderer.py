@@ -22,6 +22,7 @@ from nerf_ad.models.depth_tiles import depth_range
 from nerf_ad.models.fields.packed_planes import FoldedLayers, PackedPlanes
 from nerf_ad.models.pose_layers import LayerStore, PoseLayers
 from nerf_ad.models.talking_head import OPAQUE, Condition, TalkingHead
+from nerf_ad.models.tensor_state import tensor_state
 from nerf_ad.volume.sampling import box_interval
 
 PASS_SAMPLES = 4
@@ -116,7 +117,7 @@ class LayeredRenderer:
                 that are kept already are used in any case.
             lasting: whether they are worth keeping for the next time too, if the store has a folder.
         """
-        if self._state() != self._packed_state:
+        if tensor_state(self._modules) != self._packed_state:
             self._pack()
         size = self.model.size
         if not keep and self.store.is_empty:
@@ -374,17 +375,11 @@ class LayeredRenderer:
             self._last_plate = last = _Plate(background, digest, version)
         return last.digest
 
-    def _state(self) -> tuple[tuple[int, int], ...]:
-        """Changes with every tensor of the model that is written to or replaced."""
-        kept = (part for module in self._modules for part in (module._parameters, module._buffers))
-        tensors = (tensor for part in kept for tensor in part.values() if tensor is not None)
-        return tuple((t.data_ptr(), 0 if t.is_inference() else t._version) for t in tensors)
-
     @torch.no_grad()
     def _pack(self) -> None:
         model, grid = self.model, self.model.grid
         is_first = not hasattr(self, "_packed_state")
-        self._packed_state = self._state()
+        self._packed_state = tensor_state(self._modules)
         self.store = self._given if is_first and self._given is not None else LayerStore()
         self.packed = PackedPlanes(model.field, mouth_dim=model.config.mouth_dim)
         self._step = model.step

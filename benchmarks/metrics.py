@@ -16,22 +16,26 @@ import itertools
 import json
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
+from nerf_ad.core.events import Event
 from nerf_ad.evaluation.figure_list import FIGURES, Better, Known, shown
 from nerf_ad.evaluation.pair import Faces, Pair, PairRecording, open_pair, still_frame, track_of
 from nerf_ad.evaluation.rows import Instruments, Row, open_instruments
+from nerf_ad.evaluation.sound import Sound, encode_sounds, sound_of_video
 from nerf_ad.evaluation.unit_reader import UnitReader
 from nerf_ad.face.head_shape import RIGID_POINTS
 from nerf_ad.face.landmarks import FaceLandmarks
 from nerf_ad.media.video import VideoWriter, decode
 from nerf_ad.metrics.identity import fit_similarity
+
+Made = TypeVar("Made")
 
 SHIFTS: Final = tuple(range(1, 11))
 QUALITIES: Final = (24, 34, 44)
@@ -47,8 +51,12 @@ LATE_ALONE: Final = {
     "flicker",
     "jitter",
     "lip_gap_amplitude_ratio",
+    "sync_confidence",
 }
 """Figures of each video for itself: the same frames, shown later, may have them as they were."""
+LATE_EITHER_WAY: Final = {"sync_confidence"}
+"""Of them those for which late frames count as neither better nor worse: the same lips with the same sound,
+in windows that begin elsewhere. How late they are is the offset's business."""
 STEADY: Final = 0.02
 """Share by which such a figure may be better than the clip's own (its ends come and go)."""
 _MOUTHLESS: Final = ("eyes", "upper", "blinks", "csim")
@@ -102,11 +110,18 @@ def variants(pictures: list[np.ndarray], faces: Faces, fps: float) -> Iterator[t
 
 
 def measure(
-    name: str, made: list[np.ndarray], real: list[np.ndarray], recording: PairRecording, every: int
+    name: str,
+    made: list[np.ndarray],
+    real: list[np.ndarray],
+    recording: PairRecording,
+    *,
+    every: int,
+    sound: Sound | None,
 ) -> dict[str, Any]:
     """Figures of a variant; a late one is measured from the frame on in which it has begun."""
     shift = int(name.split(maxsplit=1)[0]) if name.endswith("late") else 0
-    row, detector = Row(recording, step=1, picture_every=every), recording.instruments.detector
+    row = Row(recording, step=1, picture_every=every, sound=sound)
+    detector = recording.instruments.detector
     for index, pair in enumerate(zip(real, made, strict=True)):
         if index < shift:
             continue
@@ -120,8 +135,8 @@ def measure(
     return row.figures()
 
 
-def badness(value: float, better: Better) -> float:
-    """Larger is worse."""
+def badness(value: float, better: Better, itself: float) -> float:
+    """Larger is worse; ``itself`` is what the clip against itself has."""
     match better:
         case "higher":
             return -value
@@ -131,6 +146,8 @@ def badness(value: float, better: Better) -> float:
             return abs(value)
         case "nearest 1":
             return abs(value - 1)
+        case "nearest the recording's":
+            return abs(value - itself)
         case _:
             return 0.0
 
@@ -140,13 +157,14 @@ def verdict(known: Known, figures: Mapping[str, Mapping[str, Any]]) -> str:
     if known.better == "says nothing alone":
         return "-"
     bad = {
-        name: badness(values[known.key], known.better)
+        name: badness(values[known.key], known.better, figures["itself"][known.key])
         for name, values in figures.items()
         if known.key in values
     }
     best = bad["itself"]
     slack = STEADY * abs(best) if known.key in LATE_ALONE else 1e-9
-    wrong = [f"{name} is better" for name, value in bad.items() if value < best - slack]
+    judged = [name for name in bad if not (name.endswith("late") and known.key in LATE_EITHER_WAY)]
+    wrong = [f"{name} is better" for name in judged if bad[name] < best - slack]
     picture = known.key.startswith(("psnr", "ssim", "ms_ssim", "lpips"))
     is_of_mouth = not picture or "mouth" in known.key
     if known.key not in LATE_ALONE and known.key not in {"frames_without_face", "lip_gap_best_correlation"}:
@@ -157,7 +175,7 @@ def verdict(known: Known, figures: Mapping[str, Mapping[str, Any]]) -> str:
         wrong += [f"{b} is no worse than {a}" for a, b in itertools.pairwise(order) if bad[b] <= bad[a]]
         wrong += ["blurred is no worse"] if bad["blurred"] <= best else []
     if is_of_mouth and known.key.startswith(
-        ("psnr", "ssim", "lpips", "mouth", "lip_gap", "au_acc", "au_error")
+        ("psnr", "ssim", "lpips", "mouth", "lip_gap", "sync_confidence", "au_acc", "au_error")
     ):
         lag = known.key in {"lip_gap_best_lag_frames"}  # of lips that do not move there is no lag
         mouth = not any(part in known.key for part in _MOUTHLESS)
@@ -180,15 +198,20 @@ def table(figures: Mapping[str, Mapping[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def instruments_of(stack: contextlib.ExitStack) -> Instruments:
-    """All that can be opened."""
-    opening = open_instruments(None, stack)
+def finished(work: Generator[Event, None, Made]) -> Made:
+    """What the work gives in the end; its events go to stderr."""
     while True:
         try:
-            sys.stderr.write(f"{next(opening)}\n")
+            sys.stderr.write(f"{next(work)}\n")
         except StopIteration as stop:
-            tools: Instruments = stop.value
-            return tools
+            result: Made = stop.value
+            return result
+
+
+def sound_of(pair: Pair, seconds: float) -> Sound | None:
+    """The clip's own sound with its features; None without sound."""
+    heard = sound_of_video(pair.real.path, pair.real.info, seconds=seconds)
+    return None if heard is None else finished(encode_sounds([heard], first=0))[0]
 
 
 def main() -> int:
@@ -206,7 +229,7 @@ def main() -> int:
         itertools.islice(pair.real.pictures(pair.fps, pair.size), round(arguments.seconds * pair.fps))
     )
     with contextlib.ExitStack() as stack:
-        tools = instruments_of(stack)
+        tools: Instruments = finished(open_instruments(None, stack))
         if tools.detector is None:
             sys.stderr.write("error: the face landmarker is not here\n")
             return 1
@@ -216,9 +239,10 @@ def main() -> int:
         faces = {index: found[0] for index, found in seen.items() if found}
         tools = tools._replace(units=UnitReader(track_of(faces)))
         recording = PairRecording(pair, faces, tools)
+        sound = sound_of(pair, len(real) / pair.fps)
         figures = {}
         for name, made in variants(real, faces, pair.fps):
-            figures[name] = measure(name, made, real, recording, arguments.every)
+            figures[name] = measure(name, made, real, recording, every=arguments.every, sound=sound)
             sys.stderr.write(f"{name}\n")
     if arguments.json is not None:
         arguments.json.write_text(json.dumps(figures, indent=2), encoding="utf-8")

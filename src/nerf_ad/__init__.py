@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from nerf_ad.core.events import Event
     from nerf_ad.dataset.dataset import Dataset
     from nerf_ad.evaluation.held_out import evaluate
+    from nerf_ad.evaluation.pair import evaluate_pair
     from nerf_ad.presets import PRESETS
     from nerf_ad.rendering.render import render
     from nerf_ad.training.train import train
@@ -39,6 +40,7 @@ _HOMES = {
     "WeightsError": "nerf_ad.core.errors",
     "capture": "nerf_ad.capture.capture",
     "evaluate": "nerf_ad.evaluation.held_out",
+    "evaluate_pair": "nerf_ad.evaluation.pair",
     "render": "nerf_ad.rendering.render",
     "train": "nerf_ad.training.train",
 }
@@ -57,6 +59,7 @@ __all__ = [
     "WeightsError",
     "capture",
     "evaluate",
+    "evaluate_pair",
     "render",
     "train",
 ]

@@ -10,7 +10,7 @@ from tests.evaluation.test_face_figures import Told
 
 from nerf_ad.cli.main import main
 from nerf_ad.core.errors import MediaError, UsageError, WeightsError
-from nerf_ad.evaluation import rows
+from nerf_ad.evaluation import rows, sound
 from nerf_ad.evaluation.pair import Clip, evaluate_pair, still_frame
 from nerf_ad.evaluation.rows import spans
 from nerf_ad.face.landmarks import NUM_POINTS, FaceLandmarks
@@ -63,6 +63,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rows, "build_landmark_detector", Grey)
     monkeypatch.setattr(rows, "build_lpips", missing)
     monkeypatch.setattr(rows, "Identity", missing)
+    monkeypatch.setattr(sound, "build_speech_encoder", missing)
 
 
 def test_late_lips_are_found_and_the_rows_say_what_that_is_worth(tmp_path: Path) -> None:
@@ -85,7 +86,7 @@ def test_late_lips_are_found_and_the_rows_say_what_that_is_worth(tmp_path: Path)
     assert others["shifted"]["lip_gap_best_lag_frames"] in {10, 13 - round(6 * np.pi)}
     low, high = told["intervals"]["lmd_68_px"]  # type: ignore[index]
     assert low < told["lmd_68_px"] < high
-    assert sum("not measured" in getattr(event, "message", "") for event in events) == 2
+    assert sum("not measured" in getattr(event, "message", "") for event in events) == 3
     page = (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
     for name in set(re.findall(r'src="([^"]+)"', page)):
         assert (tmp_path / "out" / name).stat().st_size > 100

@@ -1,5 +1,9 @@
 """Alignment against a known transform; the network where it is here."""
 
+import sys
+import tomllib
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -51,6 +55,19 @@ def test_without_the_file_a_sentence_says_so(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(weights, "locate", missing)
     with pytest.raises(WeightsError, match="is not here"):
         Identity()
+
+
+def test_without_the_package_the_hint_names_an_extra_that_brings_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(weights, "locate", lambda _: tmp_path / "identity.tflite")
+    monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
+    with pytest.raises(WeightsError, match="ai-edge-litert") as refusal:
+        Identity()
+    assert refusal.value.hint == "pip install 'nerf-ad[identity]'"
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))
+    (needed,) = project["project"]["optional-dependencies"]["identity"]
+    assert needed.startswith("ai-edge-litert")
 
 
 @pytest.mark.weights

@@ -26,9 +26,9 @@ def make_head(seed: int, *, density: float = 1.0, num_shots: int = 1, mouth: flo
     plates = torch.rand(num_shots, 3, 1, 1).expand(-1, -1, SIZE, SIZE).clone()
     model.set_backgrounds(plates, list(range(num_shots)))
     with torch.no_grad():
-        model.field.trunk_out.bias[0] += density
+        model.planes.trunk_out.bias[0] += density
         model.torso.texture.copy_(torch.rand(4, 1, 1))
-        for level in model.field.encoding.levels:
+        for level in model.planes.encoding.levels:
             level.mul_(50)
     return model.eval()
 
@@ -51,7 +51,7 @@ def make_condition(seed: int, *, eyes: float = 0.0, shot: int | None = None) -> 
 @pytest.mark.parametrize("turn", [0.0, 0.6])
 def test_both_ways_equal_the_plain_frame(density: float, turn: float) -> None:
     head, pose = make_head(0, density=density), make_pose(turn)
-    renderer = LayeredRenderer(head)
+    renderer = LayeredRenderer(head, dtype=torch.float32)
     layers = renderer.layers(make_condition(1), pose)
     assert len(layers.num_steps) > 30
     for seed in range(2, 5):
@@ -61,18 +61,29 @@ def test_both_ways_equal_the_plain_frame(density: float, turn: float) -> None:
         torch.testing.assert_close(renderer.speak(layers, said, pose), plain, atol=LEVEL, rtol=0)
 
 
+def test_products_in_bfloat16_draw_nearly_the_plain_frame() -> None:
+    head, pose = make_head(3), make_pose(0.4)
+    renderer = LayeredRenderer(head, dtype=torch.bfloat16)
+    layers = renderer.layers(make_condition(1), pose)
+    said = make_condition(2)
+    plain = head.frame(said, pose)
+    for drawn in (renderer.draw(said, pose), renderer.speak(layers, said, pose)):
+        assert -10 * float((drawn - plain).square().mean().log10()) > 45  # 30 dB become 29.86
+        assert not torch.equal(drawn, plain)
+
+
 @pytest.mark.parametrize("density", [-1.0, 1.0, 4.0])
 def test_before_noise_they_differ_by_what_an_opaque_ray_lets_through(density: float) -> None:
     head, pose = make_head(1, density=density), make_pose(0.3)
     head.set_backgrounds(torch.rand(1, 3, SIZE, SIZE), [0])
-    renderer = LayeredRenderer(head)
+    renderer = LayeredRenderer(head, dtype=torch.float32)
     drawn = renderer.speak(renderer.layers(make_condition(1), pose), make_condition(2), pose)
     torch.testing.assert_close(drawn, head.frame(make_condition(2), pose), atol=OPAQUE, rtol=0)
 
 
 def test_what_the_mouth_does_not_touch_is_exactly_the_plain_frame_in_bytes() -> None:
     head, pose = make_head(3), make_pose(0.2)
-    renderer = LayeredRenderer(head)
+    renderer = LayeredRenderer(head, dtype=torch.float32)
     layers = renderer.layers(make_condition(1), pose)
     said = make_condition(2)
     drawn = (renderer.speak(layers, said, pose) * 255).round().view(-1, 3)
@@ -88,7 +99,7 @@ def test_what_the_mouth_does_not_touch_is_exactly_the_plain_frame_in_bytes() -> 
 def test_a_head_without_a_mouth_in_the_picture_and_one_without_cells_have_layers_too() -> None:
     head, pose = make_head(0), make_pose()
     head.mouth_centre.copy_(torch.tensor([5.0, 5, 5]))
-    renderer = LayeredRenderer(head)
+    renderer = LayeredRenderer(head, dtype=torch.float32)
     layers = renderer.layers(make_condition(1), pose)
     assert len(layers.num_steps) == 0
     said = make_condition(2)
@@ -101,14 +112,14 @@ def test_a_head_without_a_mouth_in_the_picture_and_one_without_cells_have_layers
 def test_a_camera_that_stands_near_or_in_the_box(distance: float) -> None:
     head, pose = make_head(0), make_pose(0.1, distance)
     said = make_condition(2)
-    drawn = LayeredRenderer(head).draw(said, pose)
+    drawn = LayeredRenderer(head, dtype=torch.float32).draw(said, pose)
     plain = head.frame(said, pose)
     torch.testing.assert_close(drawn, plain, atol=LEVEL, rtol=0)
 
 
 def test_layers_are_kept_for_poses_that_come_again_and_used_with_another_mouth() -> None:
     head, store = make_head(0), LayerStore()
-    renderer = LayeredRenderer(head, store)
+    renderer = LayeredRenderer(head, store, dtype=torch.float32)
     first, second = make_condition(1), make_condition(2)
     renderer.draw(first, make_pose())
     assert store.is_empty
@@ -122,7 +133,7 @@ def test_layers_are_kept_for_poses_that_come_again_and_used_with_another_mouth()
 def test_eyes_poses_shots_and_backgrounds_have_layers_of_their_own() -> None:
     head = make_head(0, num_shots=2)
     store = LayerStore()
-    renderer = LayeredRenderer(head, store)
+    renderer = LayeredRenderer(head, store, dtype=torch.float32)
     plates = [torch.full((3, SIZE, SIZE), level) for level in (0.2, 0.7)]
     made = 0
     for eyes in (0.0, 2.0):
@@ -144,11 +155,11 @@ def test_eyes_poses_shots_and_backgrounds_have_layers_of_their_own() -> None:
 
 def test_a_head_that_is_trained_further_forgets_its_layers() -> None:
     head = make_head(0)
-    renderer = LayeredRenderer(head)
+    renderer = LayeredRenderer(head, dtype=torch.float32)
     said = make_condition(1)
     renderer.draw(said, make_pose(), keep=True)
     with torch.no_grad():
-        head.field.colour_out.bias.add_(0.5)
+        head.planes.colour_out.bias.add_(0.5)
         head.grid.cells[:12] = False
     drawn = renderer.draw(said, make_pose(), keep=True)
     torch.testing.assert_close(drawn, head.frame(said, make_pose()), atol=LEVEL, rtol=0)
@@ -156,9 +167,9 @@ def test_a_head_that_is_trained_further_forgets_its_layers() -> None:
 
 def test_memory_is_bounded_and_the_last_used_stay() -> None:
     head = make_head(0)
-    size = LayeredRenderer(head).layers(make_condition(1), make_pose()).num_bytes
+    size = LayeredRenderer(head, dtype=torch.float32).layers(make_condition(1), make_pose()).num_bytes
     store = LayerStore(most_bytes=int(3.5 * size))
-    renderer = LayeredRenderer(head, store)
+    renderer = LayeredRenderer(head, store, dtype=torch.float32)
     said = make_condition(1)
     for index in range(8):
         renderer.draw(said, make_pose(0.01 * index), keep=True)
@@ -176,7 +187,7 @@ def test_a_folder_keeps_lasting_layers_for_the_next_time(tmp_path) -> None:
     store = LayerStore(folder=folder)
     store.clear_others()
     assert not stale.exists()
-    renderer = LayeredRenderer(head, store)
+    renderer = LayeredRenderer(head, store, dtype=torch.float32)
     renderer.draw(said, make_pose(), keep=True, lasting=True)
     renderer.draw(said, make_pose(0.3), keep=True)
     (kept,) = folder.glob("*.npz")
@@ -184,16 +195,16 @@ def test_a_folder_keeps_lasting_layers_for_the_next_time(tmp_path) -> None:
     assert not again.is_empty
     assert again.find(kept.stem) is not None
     plain = head.frame(make_condition(5), make_pose())
-    renderer = LayeredRenderer(head, again)
+    renderer = LayeredRenderer(head, again, dtype=torch.float32)
     torch.testing.assert_close(renderer.draw(make_condition(5), make_pose()), plain, atol=LEVEL, rtol=0)
     kept.write_bytes(b"nonsense")
-    renderer = LayeredRenderer(head, LayerStore(folder=folder))
+    renderer = LayeredRenderer(head, LayerStore(folder=folder), dtype=torch.float32)
     torch.testing.assert_close(renderer.draw(make_condition(5), make_pose()), plain, atol=1e-5, rtol=0)
 
 
 def test_a_full_folder_takes_no_more(tmp_path) -> None:
     head = make_head(0)
-    size = LayeredRenderer(head).layers(make_condition(1), make_pose()).num_bytes
+    size = LayeredRenderer(head, dtype=torch.float32).layers(make_condition(1), make_pose()).num_bytes
     renderer = LayeredRenderer(head, LayerStore(folder=tmp_path, most_bytes_on_disk=int(2.5 * size)))
     for index in range(5):
         renderer.draw(make_condition(1), make_pose(0.01 * index), keep=True, lasting=True)

@@ -21,8 +21,8 @@ from nerf_ad.training.head import (
     WaitingStepper,
     fit_head,
     head_parameters,
+    skew,
     turned,
-    turned_by_series,
 )
 from nerf_ad.training.planes import PlanesBench, open_bench, open_frames, open_rays, teach_torso
 from nerf_ad.training.run_log import RunLog
@@ -33,6 +33,7 @@ SIZE = 48
 CONFIG = HeadTrainingConfig(
     num_steps=40,
     prune_after=8,
+    in_bfloat16=False,
     on_gpu=HeadOnGpuConfig(num_rays=512, num_frames=8, resident_megabytes=16, report_every=10),
 )
 MODEL = TalkingHeadConfig(
@@ -68,7 +69,7 @@ def test_all_samples_give_what_those_that_are_there_give(bench: PlanesBench) -> 
     task = make_task(bench)
     with torch.no_grad():
         task.module.corrections.delta.normal_(0, 0.5)
-        for level in bench.model.field.encoding.levels:
+        for level in bench.model.planes.encoding.levels:
             level.normal_(0, 0.3)
     batch = task.rays.draw()
     answers = []
@@ -207,4 +208,4 @@ def test_turns_by_series_are_the_exponential() -> None:
     angles[:50] *= 0.05
     angles[50:] /= angles[50:].norm(dim=-1, keepdim=True)
     angles[0] = 0
-    torch.testing.assert_close(turned_by_series(angles), turned(angles), atol=1e-7, rtol=0)
+    torch.testing.assert_close(turned(angles), torch.linalg.matrix_exp(skew(angles)), atol=1e-7, rtol=0)

@@ -26,6 +26,7 @@ def evaluate(
     json: bool = False,
     device: str = "auto",
     every: int = 1,
+    syncnet: Path | None = None,
 ) -> int:
     """Compare an avatar with the held-out last eleventh of its clip, or any video with its recording.
 
@@ -41,6 +42,7 @@ def evaluate(
         json: print the figures as JSON instead of the table.
         device: auto, cpu or cuda.
         every: measure only each so-manieth frame; of two videos this concerns pictures, not faces.
+        syncnet: your weights of SyncNet as safetensors: adds LSE-C and LSE-D.
     """
     if (video is None) != (reference is None) or len(folders) != (0 if video is not None else 2):
         raise UsageError("evaluate needs an avatar and its data set, or two videos", hint=HOW)
@@ -48,10 +50,12 @@ def evaluate(
 
     if video is not None and reference is not None:
         folder = out or Path(f"{video.stem}.evaluation")
-        events = _compare(video, reference, folder, html=html, device=device, every=every)
+        events = _compare(video, reference, folder, html=html, device=device, every=every, syncnet=syncnet)
     else:
         folder = out or folders[0]
-        events = _hold_out(folders[0], folders[1], out, html=html, device=device, every=every)
+        events = _hold_out(
+            folders[0], folders[1], out, html=html, device=device, every=every, syncnet=syncnet
+        )
     with ProgressPrinter() as on_event:
         for event in events:
             on_event(event)
@@ -62,18 +66,25 @@ def evaluate(
 
 
 def _compare(
-    video: Path, reference: Path, out: Path, *, html: bool, device: str, every: int
+    video: Path, reference: Path, out: Path, *, html: bool, device: str, every: int, syncnet: Path | None
 ) -> Iterator[Event]:
     from nerf_ad.core.device import choose_device
     from nerf_ad.evaluation.pair import evaluate_pair_events
 
     yield from evaluate_pair_events(
-        video, reference, out, every=every, html=html, device=choose_device(device)
+        video, reference, out, every=every, html=html, device=choose_device(device), syncnet=syncnet
     )
 
 
 def _hold_out(
-    avatar: Path, dataset: Path, out: Path | None, *, html: bool, device: str, every: int
+    avatar: Path,
+    dataset: Path,
+    out: Path | None,
+    *,
+    html: bool,
+    device: str,
+    every: int,
+    syncnet: Path | None,
 ) -> Iterator[Event]:
     from nerf_ad.avatar.avatar import Avatar
     from nerf_ad.core.device import choose_device
@@ -81,4 +92,4 @@ def _hold_out(
     from nerf_ad.evaluation.held_out import evaluate_events
 
     person, clip = Avatar.load(avatar, device=choose_device(device)), Dataset.open(dataset)
-    yield from evaluate_events(person, clip, out=out, every=every, html=html)
+    yield from evaluate_events(person, clip, out=out, every=every, html=html, syncnet=syncnet)

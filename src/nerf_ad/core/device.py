@@ -4,6 +4,7 @@ import ctypes
 import os
 import random
 import sys
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
@@ -45,6 +46,16 @@ def prepare_cpu(num_threads: int | None = None) -> None:
             libc.mallopt(-1, 512 << 20)  # M_TRIM_THRESHOLD: keep up to 512 MB
         except (OSError, AttributeError):
             return
+
+
+def multiplies_bfloat16() -> bool:
+    """Whether this processor has matrix products in bfloat16 (AVX-512 BF16 or AMX): else they are slow.
+
+    An old torch does not say; then it has none.
+    """
+    ask: Callable[[], Mapping[str, object]] = getattr(torch.cpu, "get_capabilities", dict)
+    found = ask()
+    return bool(found.get("avx512_bf16") or found.get("amx_bf16"))
 
 
 def seed_everything(seed: int) -> None:

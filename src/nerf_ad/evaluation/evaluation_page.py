@@ -15,7 +15,7 @@ from nerf_ad.evaluation.figure_list import FIGURES, ROWS, figure_table, shown
 from nerf_ad.evaluation.rows import Row
 from nerf_ad.evaluation.series import Series
 
-BOXES = ("psnr", "psnr_mouth", "lpips", "lmd_68_px", "lip_gap_correlation", "csim")
+BOXES = ("psnr", "psnr_mouth", "lpips", "lmd_68_px", "lip_gap_correlation", "sync_confidence", "csim")
 """Figures at the head of the page."""
 PANELS = (
     ("PSNR, dB", ("psnr", "psnr_head", "psnr_mouth")),
@@ -23,12 +23,13 @@ PANELS = (
     ("LMD, px", ("lmd_68_px", "mouth_lmd_68_px")),
     ("AU error", ("au_error", "au_error_upper", "au_error_lower")),
     ("flicker", ("flicker",)),
+    ("sync confidence", ("sync_confidence",)),
 )
 """What is drawn over time."""
 TABLE_TEXT = (
-    "95 % intervals are a moving-block bootstrap over time in blocks of one second: they say what another "
-    "stretch of the same clip might have given, not what another clip would. The other columns say what a "
-    "figure is worth: the recording against itself, one still frame, and the same frames ten late."
+    "95 % intervals are a moving-block bootstrap over time in blocks of one second (sync: three): they say "
+    "what another stretch of the same clip might have given, not what another clip would. The other columns "
+    "say what a figure is worth: the recording against itself, one still frame, and the same frames ten late."
 )
 
 
@@ -80,7 +81,7 @@ def draw_curves(row: Row) -> bytes:
     """Figures over the seconds of the clip; a PNG file."""
     series, at = row.series(), np.array(row.frames)
     panels: list[tuple[str, Curves]] = [
-        (label, {name: _spread(series[name], at) for name in names if name in series})
+        (label, {name: _spread(series[name], at) for name in names if _is_curve(series.get(name))})
         for label, names in PANELS
     ]
     if row.faces is not None and row.faces.frames:
@@ -92,6 +93,11 @@ def draw_curves(row: Row) -> bytes:
     return draw_series(at / row.recording.fps, drawn)
 
 
+def _is_curve(series: Series | None) -> bool:
+    """Whether there is a line to draw."""
+    return series is not None and len(series.frames) > 1
+
+
 def _spread(series: Series, at: np.ndarray) -> np.ndarray:
     """A value for each frame: nothing where there is no face, lines between frames that were left out."""
     whole = np.full(len(at), np.nan)
@@ -100,7 +106,7 @@ def _spread(series: Series, at: np.ndarray) -> np.ndarray:
         found = np.searchsorted(at, series.frames)
         whole[found] = series.values
         if step > 1:
-            whole = np.interp(at, series.frames, series.values)
+            whole = np.interp(at, series.frames, series.values, left=np.nan, right=np.nan)
     return whole
 
 

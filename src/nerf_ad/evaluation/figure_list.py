@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal, NamedTuple
 
-Better = Literal["higher", "lower", "nearest 0", "nearest 1", "says nothing alone"]
+Better = Literal["higher", "lower", "nearest 0", "nearest 1", "nearest the recording's", "says nothing alone"]
 
 
 class Known(NamedTuple):
@@ -46,6 +46,13 @@ FIGURES: Final = (
     Known("lip_gap_best_lag_frames", "lips late by, frames", "nearest 0", 0),
     Known("lip_gap_best_correlation", "correlation at that lag", "higher"),
     Known("lip_gap_amplitude_ratio", "lip gap's deviation / recorded", "nearest 1"),
+    Known("sync_offset_frames", "sync offset (lips late by), frames of 40 ms", "nearest the recording's", 0),
+    Known("sync_confidence", "sync confidence, windows of 3 s", "higher"),
+    Known("lse_d", "LSE-D (SyncNet)", "lower"),
+    Known("lse_c", "LSE-C (SyncNet)", "higher"),
+    Known(
+        "lse_offset_frames", "SyncNet's offset (lips late by), frames of 40 ms", "nearest the recording's", 0
+    ),
     Known("au_accuracy", "AU accuracy (10, 14, 20, 25, 26)", "higher"),
     Known("au_accuracy_majority", "what the majority's label would get", "says nothing alone"),
     Known("au_error", "AU error, speech units", "lower", 4),

@@ -17,19 +17,22 @@ from jaxtyping import UInt8
 from nerf_ad.avatar.avatar import Avatar
 from nerf_ad.core.device import prepare_cpu
 from nerf_ad.core.errors import FormatError, UsageError
-from nerf_ad.core.events import Event, Progress, Saved
+from nerf_ad.core.events import Event, Progress, Saved, Warned
 from nerf_ad.core.files import read_json, write_json
 from nerf_ad.dataset.dataset import Dataset
 from nerf_ad.dataset.pixels import fit_labels, fit_picture
 from nerf_ad.dataset.references import neutral_frame
 from nerf_ad.evaluation.exhibits import Exhibits
 from nerf_ad.evaluation.rows import Recording, Row, open_instruments, spans
+from nerf_ad.evaluation.sound import sound_of_dataset
+from nerf_ad.evaluation.sync_figures import SYNC_RULES
 from nerf_ad.face.parsing import Part
 from nerf_ad.media.audio import Waveform, read_audio
 from nerf_ad.media.encoder import VideoWriter
 from nerf_ad.media.images import write_image
 from nerf_ad.rendering.drive import Drive
 from nerf_ad.rendering.render import draw
+from nerf_ad.sync.syncnet import load_syncnet
 
 LATE = 10
 """Frames that the row ``shifted`` is late: beyond any lips that still look in time (ours)."""
@@ -44,7 +47,13 @@ OVER_RECORDING = (
 
 
 def evaluate_events(
-    avatar: Avatar, dataset: Dataset, *, out: Path | None = None, every: int = 1, html: bool = False
+    avatar: Avatar,
+    dataset: Dataset,
+    *,
+    out: Path | None = None,
+    every: int = 1,
+    html: bool = False,
+    syncnet: Path | None = None,
 ) -> Iterator[Event]:
     """Render the tail, measure it, write ``metrics.json`` and ``preview.mp4`` into the avatar.
 
@@ -54,8 +63,10 @@ def evaluate_events(
         out: folder to write to instead of the avatar's own.
         every: measure only each so-manieth frame, the first included; the preview holds each so long.
         html: write a page with pictures and a film into ``evaluation`` of that folder.
+        syncnet: SyncNet's weights, for LSE-C and LSE-D; see ``sync.syncnet.load_syncnet``.
 
     Raises:
+        BadInputError: ``syncnet`` cannot be used.
         FormatError: the dataset is not the avatar's.
         UsageError: ``every`` is below 1.
     """
@@ -63,6 +74,7 @@ def evaluate_events(
         raise UsageError(
             f"--every must be a whole number from 1, not {every}", hint="--every 1 measures all frames"
         )
+    network = None if syncnet is None else load_syncnet(syncnet)
     if dataset.manifest.source.sha256 != avatar.manifest.source_sha256:
         raise FormatError(
             f"{avatar.root} was not trained on {dataset.root}", hint="give the data set it was trained on"
@@ -77,12 +89,19 @@ def evaluate_events(
     size = avatar.manifest.size
     sheet = Sheet(measured)
     with contextlib.ExitStack() as stack:
-        instruments = yield from open_instruments(dataset, stack, device=avatar.device)
+        instruments = yield from open_instruments(dataset, stack, device=avatar.device, syncnet=network)
+        heard = None
+        if every > 1:
+            yield Warned(message="lip sync is not measured: it needs every frame, --every 1")
+        elif instruments.detector is not None:
+            heard = yield from sound_of_dataset(dataset, frames)
         recording = Recording(dataset, size, instruments)
         thin = -(-len(measured) // ROW_PICTURES)
-        own = Row(recording, step=every)
-        truth, static, shifted = (Row(recording, step=every, picture_every=thin) for _ in range(3))
-        framed = None if avatar.borrows_torso else Row(recording, step=every, picture_every=thin)
+        own = Row(recording, step=every, sound=heard)
+        truth, static, shifted, over_torso = (
+            Row(recording, step=every, picture_every=thin, sound=heard) for _ in range(4)
+        )
+        framed = None if avatar.borrows_torso else over_torso
         still = neutral_frame(dataset)
         writer = stack.enter_context(
             VideoWriter(folder / "preview.mp4", size=(size, size), fps=avatar.manifest.fps, audio=tail)
@@ -130,6 +149,7 @@ def evaluate_events(
         "driven_by": avatar.manifest.driven_by,
         "speech": avatar.manifest.speech_id,
         "instruments": instruments.versions(),
+        **({} if heard is None else {"sync": {"hears": heard.hears, **SYNC_RULES}}),
         **own.figures(),
         "rows": {
             name: {"means": means, "pictures_every": thin * every, **row.figures()}
@@ -168,16 +188,28 @@ def evaluate(
     dataset: Dataset | str | Path,
     *,
     every: int = 1,
+    syncnet: str | Path | None = None,
     on_event: Callable[[Event], None] | None = None,
 ) -> dict[str, object]:
     """Measure an avatar on the held-out tail; see ``evaluate_events``.
 
+    Args:
+        avatar: who, or its folder.
+        dataset: the clip that it was trained on, or its folder.
+        every: measure only each so-manieth frame, from 1.
+        syncnet: SyncNet's weights, a safetensors file, for LSE-C and LSE-D.
+        on_event: called with each event.
+
     Returns:
         the content of ``metrics.json``.
+
+    Raises:
+        BadInputError: what was given cannot be used, or does not belong together.
     """
     person = avatar if isinstance(avatar, Avatar) else Avatar.load(avatar)
     clip = dataset if isinstance(dataset, Dataset) else Dataset.open(dataset)
-    for event in evaluate_events(person, clip, every=every):
+    weights = None if syncnet is None else Path(syncnet)
+    for event in evaluate_events(person, clip, every=every, syncnet=weights):
         if on_event is not None:
             on_event(event)
     result: dict[str, object] = read_json(person.root / "metrics.json")

@@ -27,6 +27,7 @@ COLUMNS: Final = (
     Column("majority's", ("au_accuracy_majority",), "none", 3),
     Column("AU error", ("au_error",), "lowest", 3),
     Column("lips' correlation", ("lip_gap_correlation",), "highest", 2),
+    Column("sync confidence", ("sync_confidence",), "highest", 2),
     Column("frames without face", ("frames_without_face",), "none", 0),
 )
 """Figures of the held-out frames; one that no row has is left out."""

@@ -7,6 +7,8 @@ nothing is moved, cropped or smoothed:
   that no frame is shown twice; see ``media.video.decode``.
 * size: the recording's; made pictures of another size but the same shape are scaled to it, bicubic.
 * neutral of action units: that of the recorded person, found in the recording's own frames.
+* sync: each video's lips are compared with its own sound from its first picture on, a silent one's with the
+  other's.
 """
 
 import contextlib
@@ -27,12 +29,15 @@ from nerf_ad.dataset.dataset import LandmarkTrack
 from nerf_ad.evaluation.exhibits import Exhibits
 from nerf_ad.evaluation.regions import LandmarkRegions
 from nerf_ad.evaluation.rows import Instruments, Row, open_instruments, spans
+from nerf_ad.evaluation.sound import PairSounds, sound_of_video, sounds_of_pair
+from nerf_ad.evaluation.sync_figures import SYNC_RULES
 from nerf_ad.evaluation.unit_reader import UnitReader
 from nerf_ad.face.action_units import eye_openness, mouth_opening
 from nerf_ad.face.landmarks import FaceLandmarks, LandmarkDetector
-from nerf_ad.media.audio import Waveform, read_track
+from nerf_ad.media.audio import Waveform
 from nerf_ad.media.cadence import Cadence, find_cadence
 from nerf_ad.media.video import VideoInfo, decode, probe
+from nerf_ad.sync.syncnet import load_syncnet
 
 LATE = 10
 """Frames that the row ``shifted`` is late: beyond any lips that still look in time (ours)."""
@@ -130,6 +135,7 @@ def evaluate_pair_events(
     every: int = 1,
     html: bool = False,
     device: torch.device | str = "cpu",
+    syncnet: Path | None = None,
 ) -> Iterator[Event]:
     """Measure, and write ``metrics.json`` into ``out``; with ``html`` also a page with pictures and a video.
 
@@ -140,28 +146,36 @@ def evaluate_pair_events(
         every: compare pictures only in each so-manieth frame; faces and flicker are measured in all.
         html: write ``index.html``.
         device: where LPIPS is computed.
+        syncnet: SyncNet's weights, for LSE-C and LSE-D; see ``sync.syncnet.load_syncnet``.
 
     Raises:
+        BadInputError: ``syncnet`` cannot be used.
         MediaError: a file cannot be read; lengths or shapes differ; a video shows no face.
         UsageError: ``every`` is below 1.
     """
     if every < 1:
         raise UsageError(f"--every must be a whole number from 1, not {every}", hint="--every 1 compares all")
+    network = None if syncnet is None else load_syncnet(syncnet)
     pair = open_pair(generated, reference)
     with contextlib.ExitStack() as stack:
-        tools = yield from open_instruments(None, stack, device=device)
+        tools = yield from open_instruments(None, stack, device=device, syncnet=network)
         if tools.detector is None:
-            count, made_faces, faces = Count(0, 0), Faces(), Faces()
+            count, made_faces, faces, sounds = Count(0, 0), Faces(), Faces(), None
         else:
             count, made_faces, faces = yield from find_faces(pair, tools.detector)
             tools = tools._replace(units=UnitReader(track_of(faces)))
+            videos = ((clip.path, clip.info) for clip in pair)
+            sounds = yield from sounds_of_pair(*videos, seconds=min(count) / pair.fps)
         recording = PairRecording(pair, faces, tools)
         total = min(count) or pair.real.info.num_frames
         thin = -(-total // ROW_PICTURES)
         still = still_frame(faces)
         rest = next(itertools.islice(pair.real.pictures(pair.fps, pair.size), still, None))
-        own = Row(recording, step=1, picture_every=every)
-        truth, static, shifted = (Row(recording, step=1, picture_every=thin) for _ in range(3))
+        own = Row(recording, step=1, picture_every=every, sound=sounds and sounds.made)
+        shifted = Row(recording, step=1, picture_every=thin, sound=sounds and sounds.made)
+        truth, static = (
+            Row(recording, step=1, picture_every=thin, sound=sounds and sounds.real) for _ in range(2)
+        )
         exhibits = None
         if html:
             exhibits = Exhibits(
@@ -183,6 +197,7 @@ def evaluate_pair_events(
             yield Progress(stage="frames", done=min(index + 1, total), total=total)
         result: dict[str, object] = {
             **facts(pair, own, every=every, count=count, tools=tools),
+            **sync_facts(sounds),
             **own.figures(),
             "rows": {
                 name: {"means": means, "pictures_every": thin, **row.figures()}
@@ -211,14 +226,39 @@ def evaluate_pair(
     *,
     every: int = 1,
     html: bool = False,
+    syncnet: str | Path | None = None,
     on_event: Callable[[Event], None] | None = None,
 ) -> dict[str, object]:
-    """Measure two videos; see ``evaluate_pair_events``.
+    """Measure what any system made against the recording of the same words; no avatar, no data set.
+
+    Pictures, landmarks, action units, blinks, likeness, flicker and lip sync, of the made video and of rows
+    that say what the figures are worth. docs/reference/evaluation.md tells each one with its unit, its range
+    and which way is better. Frames are compared one by one from the first of each file.
+
+    Args:
+        generated: the made video, a file.
+        reference: the recording, a file; of the same shape (width over height), its length within 5 %.
+        out: folder for ``metrics.json``, made where it is missing.
+        every: compare pictures only in each so-manieth frame, from 1; faces, flicker and sync in all.
+        html: also write ``index.html`` with curves, the worst frames and a film side by side.
+        syncnet: SyncNet's weights, a safetensors file, for LSE-C and LSE-D.
+        on_event: called with each event, such as what is left out for want of weights.
 
     Returns:
         the content of ``metrics.json``.
+
+    Raises:
+        BadInputError: a file cannot be used, the two cannot be compared, or ``every`` is below 1.
     """
-    for event in evaluate_pair_events(Path(generated), Path(reference), Path(out), every=every, html=html):
+    events = evaluate_pair_events(
+        Path(generated),
+        Path(reference),
+        Path(out),
+        every=every,
+        html=html,
+        syncnet=None if syncnet is None else Path(syncnet),
+    )
+    for event in events:
         if on_event is not None:
             on_event(event)
     result: dict[str, object] = read_json(Path(out) / "metrics.json")
@@ -320,16 +360,15 @@ def still_frame(faces: Faces) -> int:
 def sound_of(pair: Pair, seconds: float) -> Waveform | None:
     """The recording's sound from its first picture on, or the made video's; None where both are silent."""
     for clip in (pair.real, pair.made):
-        if not clip.info.has_audio:
-            continue
-        try:
-            (samples, rate), start = read_track(clip.path, rate=48_000)
-        except MediaError:
-            continue
-        begin = round((clip.info.video_start - start) * rate)
-        samples = np.pad(samples, (max(-begin, 0), 0))[max(begin, 0) :]
-        return Waveform(samples[: round(seconds * rate)], rate)
+        sound = sound_of_video(clip.path, clip.info, seconds=seconds, rate=48_000)
+        if sound is not None:
+            return sound
     return None
+
+
+def sync_facts(sounds: PairSounds | None) -> dict[str, object]:
+    """What lips were compared with; nothing where they were not."""
+    return {} if sounds is None else {"sync": {**sounds.told, "hears": sounds.made.hears, **SYNC_RULES}}
 
 
 def facts(pair: Pair, own: Row, *, every: int, count: Count, tools: Instruments) -> dict[str, object]:

@@ -12,7 +12,7 @@ from jaxtyping import UInt8
 
 from nerf_ad import __version__
 from nerf_ad.core import weights
-from nerf_ad.core.errors import WeightsError
+from nerf_ad.core.errors import NerfAdError, WeightsError
 from nerf_ad.core.events import Event, Warned
 from nerf_ad.dataset.dataset import Dataset
 from nerf_ad.dataset.pixels import fit_picture
@@ -21,10 +21,14 @@ from nerf_ad.evaluation.likeness import LikenessMeter
 from nerf_ad.evaluation.picture_figures import PictureMeter
 from nerf_ad.evaluation.regions import DatasetRegions, Regions
 from nerf_ad.evaluation.series import Series, intervals
+from nerf_ad.evaluation.sound import Sound
+from nerf_ad.evaluation.sync_figures import SyncMeter
 from nerf_ad.evaluation.unit_reader import UnitReader
 from nerf_ad.face.landmarks import FaceLandmarks, LandmarkDetector, build_landmark_detector
 from nerf_ad.metrics.identity import Identity
 from nerf_ad.metrics.perceptual import Lpips, build_lpips
+from nerf_ad.sync.scorer import SyncScorer
+from nerf_ad.sync.syncnet import PictureReader, SyncNet
 
 Picture = UInt8[np.ndarray, "height width 3"]
 
@@ -36,6 +40,8 @@ class Instruments(NamedTuple):
     units: UnitReader | None
     lpips: Lpips | None
     identity: Identity | None = None
+    sync: SyncScorer | None = None
+    syncnet: PictureReader | None = None
 
     def versions(self) -> dict[str, str]:
         """What measured, by the name of the file and the beginning of its digest."""
@@ -50,16 +56,24 @@ class Instruments(NamedTuple):
             told["lpips"] = weights.extractor_id(f"lpips-{self.lpips.backbone}")
         if self.identity is not None:
             told["identity"] = self.identity.id
+        if self.sync is not None:
+            told["sync"] = self.sync.id
+        if self.syncnet is not None:
+            told["syncnet"] = self.syncnet.network.id
         return told
 
 
 def open_instruments(
-    dataset: Dataset | None, stack: contextlib.ExitStack, *, device: torch.device | str = "cpu"
+    dataset: Dataset | None,
+    stack: contextlib.ExitStack,
+    *,
+    device: torch.device | str = "cpu",
+    syncnet: SyncNet | None = None,
 ) -> Generator[Event, None, Instruments]:
     """Open what can be opened; the stack closes it.
 
     Events say what is left out. Without a data set nothing reads action units yet: that needs the person's
-    neutral.
+    neutral. Lips are judged, by our own scorer and by ``syncnet``, where faces are found.
     """
     detector, lpips, identity = None, None, None
     try:
@@ -74,9 +88,16 @@ def open_instruments(
         try:
             identity = Identity()
         except WeightsError as error:
-            yield Warned(message=f"likeness is not measured: {error.message}")
-    units = UnitReader(dataset.landmarks()) if detector is not None and dataset is not None else None
-    return Instruments(detector, units, lpips, identity)
+            yield Warned(message=f"likeness is not measured: {error.message}{_remedy(error)}")
+    if detector is None:
+        return Instruments(None, None, lpips)
+    units = None if dataset is None else UnitReader(dataset.landmarks())
+    reader = None if syncnet is None else PictureReader(syncnet)
+    return Instruments(detector, units, lpips, identity, SyncScorer.load(), reader)
+
+
+def _remedy(error: NerfAdError) -> str:
+    return "" if error.hint is None else f"; {error.hint}"
 
 
 @runtime_checkable
@@ -134,13 +155,16 @@ class Recording:
 class Row:
     """All figures of one way to make the frames."""
 
-    def __init__(self, recording: Recorded, *, step: int, picture_every: int = 1) -> None:
+    def __init__(
+        self, recording: Recorded, *, step: int, picture_every: int = 1, sound: Sound | None = None
+    ) -> None:
         """Prepare.
 
         Args:
             recording: what is compared with.
             step: how many frames of the clip the added ones are apart.
             picture_every: measure pictures only in each so-manieth added frame; faces and flicker always.
+            sound: what lips are compared with, where ``step`` is 1; without it nothing is said about sync.
         """
         tools = recording.instruments
         self.recording, self.step, self.picture_every = recording, step, picture_every
@@ -151,6 +175,11 @@ class Row:
             else FaceMeter(detector_id=tools.detector.id, step=step, fps=recording.fps, units=tools.units)
         )
         self.likeness = None if tools.identity is None else LikenessMeter(tools.identity)
+        self.sync = (
+            None
+            if sound is None or step != 1 or tools.detector is None
+            else SyncMeter(sound, fps=recording.fps, scorer=tools.sync, syncnet=tools.syncnet)
+        )
         self.frames: list[int] = []
 
     def add(self, index: int, made: Picture, face: FaceLandmarks | None) -> None:
@@ -158,6 +187,8 @@ class Row:
         real = self.recording.picture(index)
         if self.faces is not None:
             self.faces.add(index, self.recording.face(index), face)
+        if self.sync is not None:
+            self.sync.add(index, made, face)
         if self.step == 1:
             self.pictures.add_flicker(index, real, made)
         if len(self.frames) % self.picture_every == 0:
@@ -173,6 +204,7 @@ class Row:
             **self.pictures.series.all(),
             **(self.likeness.book().all() if self.likeness is not None else {}),
             **(self.faces.series() if self.faces is not None else {}),
+            **(self.sync.book().all() if self.sync is not None else {}),
         }
 
     def figures(self) -> dict[str, object]:
@@ -181,6 +213,7 @@ class Row:
             **self.pictures.figures(),
             **(self.likeness.book().means() if self.likeness is not None else {}),
             **(self.faces.figures() if self.faces is not None else {}),
+            **(self.sync.figures() if self.sync is not None else {}),
             "intervals": intervals(self.series(), self.recording.fps),
         }
 

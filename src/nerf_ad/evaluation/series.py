@@ -12,6 +12,9 @@ from nerf_ad.metrics.bootstrap import mean_interval
 DIGITS = {"psnr": 3, "flicker": 3, "jitter": 3}
 """Digits after the point by the beginning of the name; others have 4, normalised distances 5."""
 
+BLOCK_SECONDS = {"sync": 3}
+"""Length of the bootstrap's blocks by the beginning of the name; others have 1 s."""
+
 
 class Series(NamedTuple):
     """One figure over the frames in which it was measured."""
@@ -56,14 +59,15 @@ class SeriesBook:
 
 
 def intervals(series: Mapping[str, Series], fps: float | int) -> dict[str, list[float]]:
-    """95 % intervals of the means by moving-block bootstrap, blocks of about a second.
+    """95 % intervals of the means by moving-block bootstrap, in blocks of about ``BLOCK_SECONDS``.
 
-    Figures of fewer than four seconds have none.
+    Figures of fewer than four blocks have none.
     """
     result = {}
     for name, (frames, values) in series.items():
         step = float(np.median(np.diff(frames))) if len(frames) > 1 else 1.0
-        found = mean_interval(values, block=max(1, round(fps / step)))
+        seconds = next((length for start, length in BLOCK_SECONDS.items() if name.startswith(start)), 1)
+        found = mean_interval(values, block=max(1, round(seconds * fps / step)))
         if found is not None:
             result[name] = [rounded(name, end) for end in found]
     return result

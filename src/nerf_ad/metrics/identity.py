@@ -43,7 +43,8 @@ class Identity:
             from ai_edge_litert.interpreter import Interpreter
         except ImportError as error:
             raise WeightsError(
-                "the identity network needs the package ai-edge-litert", hint="pip install ai-edge-litert"
+                "the identity network needs the package ai-edge-litert",
+                hint="pip install 'nerf-ad[identity]'",
             ) from error
         try:
             self._net: Any = Interpreter(model_path=str(path), num_threads=1)

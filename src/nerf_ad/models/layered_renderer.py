@@ -17,9 +17,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from nerf_ad.core.device import multiplies_bfloat16
 from nerf_ad.geometry.rays import pixel_rays
 from nerf_ad.models.depth_tiles import depth_range
 from nerf_ad.models.fields.packed_planes import FoldedLayers, PackedPlanes
+from nerf_ad.models.fields.planes import Radiance
 from nerf_ad.models.pose_layers import LayerStore, PoseLayers
 from nerf_ad.models.talking_head import OPAQUE, Condition, TalkingHead
 from nerf_ad.models.tensor_state import tensor_state
@@ -90,9 +92,21 @@ class LayeredRenderer:
 
     _last_plate: _Plate
 
-    def __init__(self, model: TalkingHead, store: LayerStore | None = None) -> None:
-        """Pack the head, which must be on the CPU; ``store`` keeps layers, in memory where absent."""
+    def __init__(
+        self, model: TalkingHead, store: LayerStore | None = None, *, dtype: torch.dtype | None = None
+    ) -> None:
+        """Pack the head, which must be on the CPU.
+
+        Args:
+            model: the head.
+            store: keeps layers; in memory where absent.
+            dtype: of matrix products; bfloat16 where the processor has them and this is absent.
+        """
+        if not can_layer(model):
+            message = "only a field of dense planes can be packed: see can_layer"
+            raise ValueError(message)
         self.model = model
+        self._dtype = dtype or (torch.bfloat16 if multiplies_bfloat16() else torch.float32)
         self._given = store
         self._modules = tuple(model.modules())
         self._pack()
@@ -381,7 +395,7 @@ class LayeredRenderer:
         is_first = not hasattr(self, "_packed_state")
         self._packed_state = tensor_state(self._modules)
         self.store = self._given if is_first and self._given is not None else LayerStore()
-        self.packed = PackedPlanes(model.field, mouth_dim=model.config.mouth_dim)
+        self.packed = PackedPlanes(model.planes, mouth_dim=model.config.mouth_dim, dtype=self._dtype)
         self._step = model.step
         self._cells = grid.cells.view(-1)
         self._centres = grid.centres()[grid.cells]
@@ -391,6 +405,11 @@ class LayeredRenderer:
         self._region = [part[:, None] for part in (model.mouth_centre, model.eye_centre)]
         self._extent = [part[:, None] for part in (model.mouth_extent, model.eye_extent)]
         self._last_plate = _Plate(None, b"", 0)
+
+
+def can_layer(model: TalkingHead) -> bool:
+    """Whether this renderer can draw the head; ``TalkingHead.frame`` draws any."""
+    return model.intrinsics.device.type == "cpu" and isinstance(model.field, Radiance)
 
 
 def _ragged(count: Int[Tensor, "rays"]) -> tuple[Int[Tensor, "samples"], Int[Tensor, "samples"]]:

@@ -10,6 +10,9 @@ None are bundled or fetched: their licence and training data do not allow it to 
 Five pictures of 224x224 at 25 fps are compared with 0.2 s of sound: 20 steps of 13 cepstral coefficients.
 """
 
+import hashlib
+from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -21,7 +24,8 @@ from safetensors.torch import load_file
 from scipy.fft import dct
 from torch import Tensor, nn
 
-from nerf_ad.core.errors import UsageError, WeightsError
+from nerf_ad.core.errors import BadInputError, UsageError
+from nerf_ad.core.files import sha256_file
 from nerf_ad.sync.lse import LipSyncError, lip_sync_error
 
 SIDE: Final = 224
@@ -40,10 +44,16 @@ _NUM_BANDS: Final = 26
 _PRE_EMPHASIS: Final = 0.97
 _LIFTER: Final = 22
 _BATCH: Final = 16
+_REMEMBERED: Final = 64
+"""Embeddings that are kept for others who see the same crops."""
+_SHORT: Final = "it needs more than five frames and 0.2 s"
 
 
 class SyncNet(nn.Module):
     """Two towers with the published sizes and names, so that published weights fit."""
+
+    id = "SyncNet"
+    """Which weights: the file's name and the beginning of its digest."""
 
     def __init__(self, embedding_dim: int = 1024) -> None:
         super().__init__()
@@ -83,30 +93,129 @@ def load_syncnet(path: Path) -> SyncNet:
     """SyncNet with the user's weights.
 
     Raises:
-        WeightsError: the file is no safetensors file, or holds another network.
+        BadInputError: the file is not there, is no safetensors file, or holds another network.
     """
     hint = "convert the published weights once, as the head of nerf_ad/sync/syncnet.py says"
+    if not path.is_file():
+        raise BadInputError(f"{path} is not a file", hint="give SyncNet's weights as a safetensors file")
     try:
         state = load_file(path)
         network = SyncNet(len(state["netfclip.3.bias"]) if "netfclip.3.bias" in state else 1024)
         network.load_state_dict(state, strict=True)
+        network.id = f"{path.name}:{sha256_file(path)[:12]}"
     except OSError as error:
-        raise WeightsError(f"{path} cannot be read: {error.strerror or error}", hint=hint) from error
+        raise BadInputError(f"{path} cannot be read: {error.strerror or error}", hint=hint) from error
     except SafetensorError as error:
-        raise WeightsError(f"{path} is no safetensors file: {error}", hint=hint) from error
+        raise BadInputError(f"{path} is no safetensors file: {error}", hint=hint) from error
     except (RuntimeError, TypeError) as error:
         fault = str(error).splitlines()[-1].strip()
-        raise WeightsError(f"{path} holds another network than SyncNet: {fault}", hint=hint) from error
+        raise BadInputError(f"{path} holds another network than SyncNet: {fault}", hint=hint) from error
     return network.eval()
 
 
+class PictureReader:
+    """Embeds five crops, and remembers the last answers: rows of a result see the same pictures."""
+
+    def __init__(self, network: SyncNet) -> None:
+        self.network = network.eval()
+        self._known: dict[bytes, Tensor] = {}
+
+    def embed(
+        self, crops: Sequence[UInt8[np.ndarray, "224 224 3"]], digests: Sequence[bytes]
+    ) -> Float[Tensor, "embedding"]:
+        """Of ``NUM_PICTURES`` crops with their digests; RGB, 25 a second."""
+        key = b"".join(digests)
+        if key not in self._known:
+            while len(self._known) >= _REMEMBERED:
+                del self._known[next(iter(self._known))]
+            self._known[key] = self._embed(np.stack(crops))
+        return self._known[key]
+
+    @torch.inference_mode()
+    def _embed(self, crops: UInt8[np.ndarray, "5 224 224 3"]) -> Float[Tensor, "embedding"]:
+        pictures = torch.from_numpy(np.ascontiguousarray(crops[..., ::-1])).float()
+        return self.network.embed_pictures(pictures.permute(3, 0, 1, 2)[None])[0]
+
+
+class PictureTrack:
+    """Embeddings of crops that come one by one; only five crops are kept."""
+
+    def __init__(self, reader: PictureReader) -> None:
+        self._reader = reader
+        self._last: deque[tuple[UInt8[np.ndarray, "224 224 3"], bytes]] = deque(maxlen=NUM_PICTURES)
+        self._found: list[Tensor] = []
+
+    def add(self, crop: UInt8[np.ndarray, "224 224 3"]) -> None:
+        """Take a crop of the face, RGB, 25 a second."""
+        self._last.append((crop, hashlib.blake2b(crop.tobytes(), digest_size=16).digest()))
+        if len(self._last) == NUM_PICTURES:
+            crops, digests = zip(*self._last, strict=True)
+            self._found.append(self._reader.embed(crops, digests))
+
+    def embeddings(self) -> Float[Tensor, "windows embedding"]:
+        """Of the crops so far; window i begins with crop i.
+
+        Raises:
+            UsageError: fewer than five crops.
+        """
+        if not self._found:
+            raise UsageError("the clip is too short for SyncNet", hint=_SHORT)
+        return torch.stack(self._found)
+
+
 @torch.inference_mode()
-def embed_clip(
+def embed_sound(
+    network: SyncNet, waveform: Float32[np.ndarray, "samples"]
+) -> Float[Tensor, "windows embedding"]:
+    """Embeddings of 0.2 s of sound each; window i begins with frame i at 25 fps.
+
+    Args:
+        network: in eval mode.
+        waveform: mono, 16 kHz, in [-1, 1], beginning with the first picture.
+
+    Raises:
+        UsageError: shorter than 0.2 s.
+    """
+    steps = cepstrum(waveform)
+    count = (len(steps) - NUM_STEPS) // STEPS_PER_FRAME + 1
+    if count < 1:
+        raise UsageError("the sound is too short for SyncNet", hint=_SHORT)
+    sounds = torch.from_numpy(steps.T.astype(np.float32).copy())
+    starts = [STEPS_PER_FRAME * index for index in range(count)]
+    heard = [
+        network.embed_sounds(torch.stack([sounds[None, :, at : at + NUM_STEPS] for at in batch]))
+        for batch in (starts[first : first + _BATCH] for first in range(0, count, _BATCH))
+    ]
+    return torch.cat(heard)
+
+
+def score_lip_sync(
+    seen: Float[Tensor, "windows embedding"], heard: Float[Tensor, "sounds embedding"], *, num_samples: int
+) -> LipSyncError:
+    """LSE-D, LSE-C and the offset of embeddings, of as many windows as SyncNet's own evaluation takes.
+
+    Args:
+        seen: of ``PictureTrack``, one window for each crop but the last four.
+        heard: of ``embed_sound``.
+        num_samples: of the sound, at 16 kHz.
+
+    Raises:
+        UsageError: fewer than six frames or too little sound.
+    """
+    crops = len(seen) + NUM_PICTURES - 1
+    count = min(crops, num_samples * 25 // _RATE) - NUM_PICTURES
+    count = min(count, len(heard))
+    if count < 1:
+        raise UsageError("the clip is too short for SyncNet", hint=_SHORT)
+    return lip_sync_error(seen[:count], heard[:count])
+
+
+def measure_lip_sync(
     network: SyncNet,
     crops: UInt8[np.ndarray, "frames 224 224 3"],
     waveform: Float32[np.ndarray, "samples"],
-) -> tuple[Float[Tensor, "windows embedding"], Float[Tensor, "windows embedding"]]:
-    """Embeddings of pictures and of sound; window i begins with frame i.
+) -> LipSyncError:
+    """LSE-D, LSE-C and the offset of a clip.
 
     Args:
         network: in eval mode.
@@ -116,31 +225,10 @@ def embed_clip(
     Raises:
         UsageError: fewer than six frames, or too little sound.
     """
-    steps = cepstrum(waveform)
-    count = min(len(crops), len(waveform) * 25 // _RATE) - NUM_PICTURES
-    count = min(count, (len(steps) - NUM_STEPS) // STEPS_PER_FRAME + 1)
-    if count < 1:
-        raise UsageError("the clip is too short for SyncNet", hint="it needs more than five frames and 0.2 s")
-    seen, heard = [], []
-    sounds = torch.from_numpy(steps.T.astype(np.float32).copy())
-    for start in range(0, count, _BATCH):
-        chosen = range(start, min(start + _BATCH, count))
-        block = np.ascontiguousarray(crops[start : chosen.stop + NUM_PICTURES - 1, :, :, ::-1])
-        pictures = torch.from_numpy(block).float().permute(3, 0, 1, 2)
-        windows = torch.stack([pictures[:, i - start : i - start + NUM_PICTURES] for i in chosen])
-        seen.append(network.embed_pictures(windows))
-        at = [STEPS_PER_FRAME * i for i in chosen]
-        heard.append(network.embed_sounds(torch.stack([sounds[None, :, i : i + NUM_STEPS] for i in at])))
-    return torch.cat(seen), torch.cat(heard)
-
-
-def measure_lip_sync(
-    network: SyncNet,
-    crops: UInt8[np.ndarray, "frames 224 224 3"],
-    waveform: Float32[np.ndarray, "samples"],
-) -> LipSyncError:
-    """LSE-D, LSE-C and the offset of a clip; arguments as for ``embed_clip``."""
-    return lip_sync_error(*embed_clip(network, crops, waveform))
+    track = PictureTrack(PictureReader(network))
+    for crop in crops:
+        track.add(crop)
+    return score_lip_sync(track.embeddings(), embed_sound(network, waveform), num_samples=len(waveform))
 
 
 def cepstrum(waveform: Float32[np.ndarray, "samples"]) -> Float[np.ndarray, "steps 13"]:

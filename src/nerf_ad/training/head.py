@@ -11,6 +11,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from nerf_ad.core.config import Config
+from nerf_ad.core.device import multiplies_bfloat16
 from nerf_ad.core.events import Event, Metric, Progress, Warned
 from nerf_ad.dataset.sampler import RaySamplingConfig, RaySource
 from nerf_ad.models.talking_head import Condition, TalkingHead
@@ -69,6 +70,9 @@ class HeadTrainingConfig(Config):
     """Compositing weight below which a cell is empty."""
     prune_decay: float = Field(default=0.985, gt=0, lt=1)
     """How quickly a weight once seen is forgotten; slow, because a wide open mouth is rare."""
+    in_bfloat16: bool = True
+    """On a CPU that has them, matrix products in bfloat16; sums over samples stay in float32 (decision
+    0022)."""
     on_gpu: HeadOnGpuConfig = HeadOnGpuConfig()
     """What is otherwise on a GPU."""
 
@@ -131,14 +135,10 @@ class PoseCorrections(nn.Module):
 
 
 def turned(angle: Float[Tensor, "batch 3"]) -> Float[Tensor, "batch 3 3"]:
-    """Rotations by axis-angle vectors in radians; on a GPU ``matrix_exp`` would wait for the host."""
-    if angle.device.type != "cuda":
-        return torch.linalg.matrix_exp(skew(angle))
-    return turned_by_series(angle)
+    """Rotations by axis-angle vectors in radians: Rodrigues' formula with series for sine and cosine.
 
-
-def turned_by_series(angle: Float[Tensor, "batch 3"]) -> Float[Tensor, "batch 3 3"]:
-    """Rodrigues' formula with series for sine and cosine: no division by 0, and right to 1e-7 up to 1 rad."""
+    No division by 0, right to 1e-7 up to 1 rad, and nothing that waits for the host as ``matrix_exp`` does.
+    """
     turn = skew(angle)
     square = angle.square().sum(dim=-1)[:, None, None]
     first = 1 - square / 6 * (1 - square / 20 * (1 - square / 42 * (1 - square / 72)))
@@ -306,10 +306,11 @@ class WaitingStepper(HeadStepper):
 
     def __init__(self, task: HeadTask) -> None:
         self.task = task
+        self.in_bfloat16 = task.config.in_bfloat16 and multiplies_bfloat16()
 
     def step(self) -> tuple[HeadLoss, bool]:
         """Draw, look, learn."""
-        result = self.task.loss()
+        result = self.task.loss(in_bfloat16=self.in_bfloat16)
         self.task.observe(result)
         return result, self.task.state.apply(result.loss)
 

@@ -167,8 +167,7 @@ def teach_head(
     ``made_from``: digests of the stages whose networks make the mouth code.
     """
     model, poses = bench.model, bench.poses
-    is_on_gpu = bench.frames is not None
-    optimiser = torch.optim.Adam(parameters, betas=(0.9, 0.99), eps=1e-15, fused=is_on_gpu or None)
+    optimiser = torch.optim.Adam(parameters, betas=(0.9, 0.99), eps=1e-15, fused=True)
     state = bench.state("head", module, optimiser, config.average_decay, made_from=made_from)
     yield from state.warnings()
     rays = open_rays(bench, config, state)

@@ -43,14 +43,17 @@ class PlaneEncoding(nn.Module):
         levels = list(self.levels)
         if self.uses_kernels and points.device.type == "cuda" and can_encode(points, levels):
             return encode_planes(points, levels, in_bfloat16=_casts_to_bfloat16())
+        return torch.cat([level.flatten(0, 1).squeeze(-1) for level in self.read(points)])
+
+    def read(self, points: Float[Tensor, "samples 3"]) -> list[Float[Tensor, "planes features samples 1"]]:
+        """What each level says of points, by ``grid_sample``: ``forward`` before it is joined."""
         grids = torch.stack([points[:, axes] for axes in PLANES for _ in range(2)]).unsqueeze(2)
-        read = [
+        return [
             F.grid_sample(
                 table, grids.to(table.dtype), mode="bilinear", padding_mode="border", align_corners=True
             )
-            for table in levels
+            for table in self.levels
         ]
-        return torch.cat([level.flatten(0, 1).squeeze(-1) for level in read])
 
 
 def _casts_to_bfloat16() -> bool:

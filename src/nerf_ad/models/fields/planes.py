@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nerf_ad.core.config import Config
+from nerf_ad.kernels.field_network import NetworkWeights, shade_samples
 from nerf_ad.models.fields.plane_encoding import PlaneEncoding
 
 
@@ -58,6 +59,14 @@ class Radiance(torch.nn.Module):
         Returns:
             density per march step (at least 0) and colour in [0, 1].
         """
+        if ray is not None and self._learns_on_cpu(points):
+            return shade_samples(
+                self.weights(),
+                self.encoding.read(points),
+                condition,
+                directions.T.index_select(1, ray),
+                dtype=torch.bfloat16 if torch.is_autocast_enabled("cpu") else torch.float32,
+            )
         hidden = F.relu(_apply(self.trunk_in, self.encoding(points), condition))
         trunk = _apply(self.trunk_out, hidden)
         density = torch.exp(trunk[0].float().clamp(max=8.0) - 1.0)
@@ -70,6 +79,24 @@ class Radiance(torch.nn.Module):
             seen = F.relu(colour + seen_from.index_select(1, ray))
         rgb = torch.sigmoid(_apply(self.colour_out, seen).float())
         return density, rgb
+
+    def _learns_on_cpu(self, points: Float[Tensor, "samples 3"]) -> bool:
+        is_plain = points.device.type == "cpu" and points.dtype == torch.float32
+        return is_plain and torch.is_grad_enabled() and self.encoding.uses_kernels
+
+    def weights(self) -> NetworkWeights:
+        """Weights of both networks."""
+        return NetworkWeights(
+            self.trunk_in.weight,
+            self.trunk_in.bias,
+            self.trunk_out.weight,
+            self.trunk_out.bias,
+            self.colour_in.weight,
+            self.colour_in.bias,
+            self.colour_ray.weight,
+            self.colour_out.weight,
+            self.colour_out.bias,
+        )
 
 
 def _apply(layer: nn.Linear, *parts: Float[Tensor, "_ samples"]) -> Float[Tensor, "outputs samples"]:

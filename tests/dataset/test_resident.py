@@ -10,7 +10,7 @@ from nerf_ad.core.errors import FormatError
 from nerf_ad.dataset.dataset import Dataset
 from nerf_ad.dataset.pixels import PixelCache, around_head, open_pixels, pixels_folder
 from nerf_ad.dataset.resident import BYTES, CHUNK, NEAR, ResidentFrames, ResidentRays
-from nerf_ad.dataset.sampler import RaySampler, RaySamplingConfig
+from nerf_ad.dataset.sampler import HostRays, RaySampler, RaySamplingConfig, RaySource, patch_pixels
 
 SIZE = 48
 TRAIN = range(3, 25)
@@ -62,14 +62,9 @@ def opened(cache: PixelCache, plates: np.ndarray, background_of: np.ndarray) -> 
     return open_frames
 
 
-def test_rays_carry_what_the_host_reads(
-    opened: Opened, cache: PixelCache, plates: np.ndarray, background_of: np.ndarray
-) -> None:
-    frames = opened()
-    assert frames.is_whole
-    assert sorted(frames.frame_of.tolist()) == list(TRAIN)
+def host_sampler(cache: PixelCache, plates: np.ndarray, background_of: np.ndarray) -> RaySampler:
     mouth, eyes = boxes(cache)
-    host = RaySampler(
+    return RaySampler(
         CONFIG,
         cache,
         plates,
@@ -79,6 +74,15 @@ def test_rays_carry_what_the_host_reads(
         eye_boxes=eyes,
         generator=np.random.default_rng(0),
     )
+
+
+def test_rays_carry_what_the_host_reads(
+    opened: Opened, cache: PixelCache, plates: np.ndarray, background_of: np.ndarray
+) -> None:
+    frames = opened()
+    assert frames.is_whole
+    assert sorted(frames.frame_of.tolist()) == list(TRAIN)
+    host = host_sampler(cache, plates, background_of)
     rays = ResidentRays(CONFIG, frames, torch.Generator().manual_seed(0)).draw()
     assert len(set(rays.frames.tolist())) == CONFIG.num_frames
     column, row = (rays.pixels.numpy() - 0.5).astype(int).T
@@ -86,6 +90,46 @@ def test_rays_carry_what_the_host_reads(
     for name in ("slot", "pixels", "rgb", "head", "certain"):
         np.testing.assert_allclose(getattr(rays, name).numpy(), getattr(truth, name), atol=1e-7, err_msg=name)
     np.testing.assert_allclose(rays.behind.numpy(), truth.behind, atol=0.501 / 255)
+
+
+@pytest.mark.parametrize("where", ["host", "device"])
+def test_a_patch_is_a_square_of_one_frame_at_mouth_or_eyes(
+    where: str, opened: Opened, cache: PixelCache, plates: np.ndarray, background_of: np.ndarray
+) -> None:
+    side, centres = CONFIG.patch_size, []
+    sampler = host_sampler(cache, plates, background_of)
+    rays: RaySource = HostRays(sampler, torch.device("cpu"))
+    if where == "device":
+        rays = ResidentRays(CONFIG, opened(), torch.Generator().manual_seed(3))
+    for _ in range(40):
+        drawn = rays.draw(with_patch=True)
+        assert len(drawn.pixels) == CONFIG.num_rays + side**2
+        (slot,) = set(drawn.slot[CONFIG.num_rays :].tolist())
+        square = (drawn.pixels[CONFIG.num_rays :] - 0.5).long().view(side, side, 2)
+        left, top = square[0, 0].tolist()
+        assert torch.equal(square[..., 0], torch.arange(left, left + side).expand(side, side))
+        assert torch.equal(square[..., 1], torch.arange(top, top + side)[:, None].expand(side, side))
+        recorded = cache.frames[int(drawn.frames[slot]), top : top + side, left : left + side]
+        seen = drawn.rgb[CONFIG.num_rays :].view(side, side, 3)
+        np.testing.assert_allclose(seen.numpy(), recorded / 255, atol=1e-6)
+        if int(drawn.frames[slot]) != 5:
+            centres.append((left, top))
+    # MOUTH and EYES are smaller than a patch: around their middles (24, 33) and (24, 14), within the picture
+    assert set(centres) == {(8, 16), (8, 0)}
+    assert 0.45 < np.mean([top == 16 for _, top in centres]) < 0.95  # patch_mouth_share is 0.7
+
+
+def test_patches_lie_anywhere_in_a_larger_box_and_around_a_smaller_one() -> None:
+    corners = {
+        tuple(
+            int(c) for c in divmod(int(patch_pixels(torch.tensor([10.0, 20, 14, 23]), share, 3, 50)[0]), 50)
+        )
+        for share in torch.rand(200, 2)
+    }
+    assert corners == {(20, 10), (20, 11)}
+    assert patch_pixels(torch.tensor([0.0, 0, 1, 1]), torch.zeros(2), 3, 50)[0] == 0
+    low_right = patch_pixels(torch.tensor([49.0, 49, 50, 50]), torch.rand(2), 3, 50)
+    assert low_right.tolist() == [50 * row + column for row in (47, 48, 49) for column in (47, 48, 49)]
 
 
 def test_what_is_near_the_head_is_the_host_s_pool(opened: Opened, cache: PixelCache) -> None:

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from tests.metrics.test_structure import waves
 
 from nerf_ad.core import weights
@@ -81,6 +82,31 @@ def test_distance_is_its_definition(backbone: Backbone, rng: np.random.Generator
         by_definition(backbone, arrays, (made, real)), rel=1e-4
     )
     assert network.distance(made, made) == 0
+
+
+def test_distances_of_a_batch_have_the_gradient_that_differences_say(rng: np.random.Generator) -> None:
+    network = Lpips("alex", small_network("alex", rng))
+    pictures = rng.integers(0, 256, (2, 2, 40, 36, 3), np.uint8)
+    made, real = (torch.from_numpy(part).permute(0, 3, 1, 2) / 255 for part in pictures)
+    made.requires_grad_()
+    apart = network.distances(made, real)
+    for number in range(2):
+        assert float(apart[number].detach()) == pytest.approx(
+            network.distance(*pictures[:, number]), rel=1e-5
+        )
+    (slope,) = torch.autograd.grad(apart.sum(), made)
+    step = 1e-4 * torch.sign(slope)
+    with torch.no_grad():
+        change = (network.distances(made + step, real) - network.distances(made - step, real)).sum()
+    assert float(change) == pytest.approx(float(2 * (slope * step).sum()), rel=0.05)
+
+
+def test_equal_pictures_have_a_gradient_of_0_and_not_of_nothing(rng: np.random.Generator) -> None:
+    network = Lpips("alex", small_network("alex", rng))
+    made = torch.zeros(1, 3, 32, 32, requires_grad=True)
+    network.distances(made, torch.zeros(1, 3, 32, 32)).sum().backward()
+    assert made.grad is not None
+    assert not made.grad.any()
 
 
 def test_files_that_do_not_fit_are_refused(rng: np.random.Generator) -> None:

@@ -3,12 +3,14 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from nerf_ad.dataset.dataset import Dataset
 from nerf_ad.dataset.pixels import open_pixels
 from nerf_ad.dataset.sampler import RaySamplingConfig
+from nerf_ad.metrics.perceptual import Lpips
 from nerf_ad.models.talking_head import Condition, TalkingHeadConfig
 from nerf_ad.presets import TINY
 from nerf_ad.training.head import (
@@ -209,3 +211,40 @@ def test_turns_by_series_are_the_exponential() -> None:
     angles[50:] /= angles[50:].norm(dim=-1, keepdim=True)
     angles[0] = 0
     torch.testing.assert_close(turned(angles), torch.linalg.matrix_exp(skew(angles)), atol=1e-7, rtol=0)
+
+
+class Watching(Lpips):
+    """Remembers what it was shown and says a squared difference."""
+
+    def __init__(self) -> None:
+        self.shown: list[tuple[torch.Tensor, torch.Tensor]] = []
+
+    def distances(self, made: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
+        self.shown.append((made.detach(), real))
+        return (made - real).square().mean(dim=(1, 2, 3))
+
+
+@pytest.mark.parametrize("stepper", [StreamingStepper, WaitingStepper])
+def test_towards_the_end_a_square_is_looked_at(
+    bench: PlanesBench, stepper: type[StreamingStepper] | type[WaitingStepper]
+) -> None:
+    task = make_task(bench)._replace(lpips=Watching())
+    made = stepper(task)
+    made.step()
+    assert isinstance(task.lpips, Watching)
+    assert not task.lpips.shown
+    made.with_patch = True
+    result, _ = made.step()
+    ((drawn, recorded),) = task.lpips.shown
+    side = CONFIG.rays.patch_size
+    assert drawn.shape == recorded.shape == (1, 3, side, side)
+    looks = float((drawn - recorded).square().mean())
+    plain = float(result.loss.detach()) - CONFIG.perceptual_weight * looks
+    assert float(result.error) <= plain < 2 * float(result.error) + 0.2
+    frames = torch.from_numpy(np.array(bench.ready.cache.frames)).permute(0, 3, 1, 2).float() / 255
+    assert any(  # the recording's own square, somewhere in one of its frames
+        torch.allclose(frame[:, top : top + side, left : left + side], recorded[0], atol=1e-6)
+        for frame in frames
+        for top in range(frame.shape[1] - side + 1)
+        for left in range(frame.shape[2] - side + 1)
+    )

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from nerf_ad.dataset.pixels import PixelCache, head_rim
-from nerf_ad.dataset.sampler import DeviceRays, RaySamplingConfig, RaySource
+from nerf_ad.dataset.sampler import DeviceRays, RaySamplingConfig, RaySource, patch_pixels
 from nerf_ad.face.parsing import Part
 
 BYTES = 8
@@ -224,6 +224,7 @@ class ResidentRays(RaySource):
         """Take the frames and the device's generator, which alone decides what is drawn."""
         self.frames, self.generator = frames, generator
         self.num_frames = config.num_frames
+        self.patch_size, self.patch_mouth_share = config.patch_size, config.patch_mouth_share
         per_frame = config.num_rays // config.num_frames
         num_mouth, num_eyes = (int(per_frame * share) for share in (config.mouth_share, config.eye_share))
         kind = torch.full((per_frame,), 2)
@@ -236,7 +237,7 @@ class ResidentRays(RaySource):
         """Bring in frames that were read meanwhile."""
         self.frames.refresh()
 
-    def draw(self) -> DeviceRays:
+    def draw(self, *, with_patch: bool = False) -> DeviceRays:
         """One step's rays; waits for nothing, and may be captured in a CUDA graph."""
         store, draw = self.frames, self.generator
         if store.num_slots < self.num_frames:
@@ -258,15 +259,32 @@ class ResidentRays(RaySource):
         taken = (taken * store.is_near.view(-1).index_select(0, which)).unsqueeze(1)
         flat = flat.gather(1, taken).squeeze(1)
         place = place.gather(1, taken.unsqueeze(-1).expand(-1, -1, 2)).squeeze(1)
+        slot = self.slot
+        if with_patch:
+            square = self._patch(chosen[:1])
+            corner = torch.stack([square % store.size, square.div(store.size, rounding_mode="floor")], dim=1)
+            place, flat = (
+                torch.cat([place, corner]),
+                torch.cat([flat, chosen[:1] * store.num_pixels + square]),
+            )
+            slot = torch.cat([slot, torch.zeros_like(square)])
         whole = store.packed.index_select(0, flat).view(torch.uint8).view(-1, BYTES)
         colours = whole[:, :6].float() / 255
         marks = whole[:, 7]
         return DeviceRays(
             store.frame_of.index_select(0, chosen),
-            self.slot,
+            slot,
             place.float() + 0.5,
             colours[:, :3],
             colours[:, 3:],
             (marks & HEAD).float(),
             ((marks & CERTAIN) > 0).float(),
         )
+
+    def _patch(self, kept: Int[Tensor, "1"]) -> Int[Tensor, "pixels"]:
+        """Pixels of a square at the mouth or the eyes of a resident frame."""
+        store, draw = self.frames, self.generator
+        share = torch.rand(3, generator=draw, device=draw.device)
+        kind = (share[2:] >= self.patch_mouth_share).long()
+        box = store.boxes.view(-1, 4).index_select(0, 3 * kept + kind).squeeze(0)
+        return patch_pixels(box, share[:2], self.patch_size, store.size)

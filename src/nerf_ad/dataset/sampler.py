@@ -26,6 +26,11 @@ class RaySamplingConfig(Config):
     eye_share: float = Field(default=0.1, ge=0, le=1)
     """Part of the rays in the box around the eyes (ours)."""
 
+    patch_size: int = Field(default=32, ge=32)
+    """Side of a patch in pixels; LPIPS sees nothing in smaller ones (ER-NeRF's code: 32)."""
+    patch_mouth_share: float = Field(default=0.7, ge=0, le=1)
+    """How many patches are at the mouth; the others are at the eyes (ours)."""
+
     @model_validator(mode="after")
     def _fits(self) -> "RaySamplingConfig":
         if self.mouth_share + self.eye_share > 1:
@@ -72,11 +77,29 @@ class RaySource(ABC):
     """Where a training's rays come from."""
 
     @abstractmethod
-    def draw(self) -> DeviceRays:
-        """One step's rays."""
+    def draw(self, *, with_patch: bool = False) -> DeviceRays:
+        """One step's rays; ``with_patch``: behind them, row by row, a square of one of its frames."""
 
     def refresh(self) -> None:  # noqa: B027 - most have nothing to do
         """Between two steps: bring in frames that were read meanwhile."""
+
+
+def patch_pixels(
+    box: Float[Tensor, "4"], share: Float[Tensor, "2"], patch_size: int, size: int
+) -> Int[Tensor, "pixels"]:
+    """Flat numbers of a square's pixels, row by row: anywhere in a box, or around a smaller one.
+
+    Args:
+        box: left, top, right, bottom.
+        share: how far to the right and down, in [0, 1).
+        patch_size: side of the square.
+        size: side of the picture, at least as large.
+    """
+    spare = box[2:] - box[:2] - patch_size
+    corner = box[:2] + torch.floor(share * (spare.clamp(min=0) + 1)) + torch.floor(spare.clamp(max=0) / 2)
+    left, top = corner.clamp(0, size - patch_size).long().unbind()
+    steps = torch.arange(patch_size, device=box.device)
+    return ((top + steps).unsqueeze(1) * size + left + steps).flatten()
 
 
 class RaySampler:
@@ -102,8 +125,8 @@ class RaySampler:
         self.boxes = (mouth_boxes, eye_boxes)
         self.generator = generator
 
-    def draw(self) -> RayBatch:
-        """One step's rays."""
+    def draw(self, *, with_patch: bool = False) -> RayBatch:
+        """One step's rays; see ``RaySource``."""
         config, draw = self.config, self.generator
         chosen = draw.choice(
             len(self.train), size=config.num_frames, replace=len(self.train) < config.num_frames
@@ -115,6 +138,10 @@ class RaySampler:
             [self._pixels(int(frame), per_frame, (num_mouth, num_eyes)) for frame in frames]
         )
         slot = np.repeat(np.arange(config.num_frames), per_frame)
+        if with_patch:
+            where = int(draw.integers(config.num_frames))
+            patch = self._patch(int(frames[where]))
+            flat, slot = np.concatenate([flat, patch]), np.append(slot, np.full(len(patch), where))
         return self.read(frames, slot, flat)
 
     def read(
@@ -139,6 +166,14 @@ class RaySampler:
             frames, slot, pixels, rgb, behind, heads[0].astype(np.float32), certain.astype(np.float32)
         )
 
+    def _patch(self, frame: int) -> np.ndarray[Any, np.dtype[Any]]:
+        boxes = self.boxes[0 if self.generator.random() < self.config.patch_mouth_share else 1]
+        share = torch.from_numpy(self.generator.random(2))
+        flat = patch_pixels(
+            torch.from_numpy(boxes[frame]).double(), share, self.config.patch_size, self.cache.size
+        )
+        return np.asarray(flat.numpy())
+
     def _pixels(self, frame: int, count: int, in_boxes: tuple[int, int]) -> np.ndarray[Any, np.dtype[Any]]:
         parts = []
         for boxes, number in zip(self.boxes, in_boxes, strict=True):
@@ -162,6 +197,7 @@ class HostRays(RaySource):
         self.sampler = sampler
         self.device = device
 
-    def draw(self) -> DeviceRays:
+    def draw(self, *, with_patch: bool = False) -> DeviceRays:
         """One step's rays."""
-        return DeviceRays(*(torch.from_numpy(array).to(self.device) for array in self.sampler.draw()))
+        batch = self.sampler.draw(with_patch=with_patch)
+        return DeviceRays(*(torch.from_numpy(array).to(self.device) for array in batch))

@@ -86,12 +86,19 @@ class Lpips:
 
         ``sum_l mean_xy w_l . (f_l(made)/|f_l(made)| - f_l(real)/|f_l(real)|)^2``
         """
-        pair = torch.from_numpy(np.stack([made, real])).to(self._device).permute(0, 3, 1, 2).float()
-        total = torch.zeros((), device=self._device)
-        for head, features in zip(self._heads, self._look(pair / 127.5 - 1), strict=True):
-            unit = features / (features.square().sum(dim=1, keepdim=True).sqrt() + 1e-10)
-            total += (head[0] * (unit[0] - unit[1]).square()).sum(dim=0).mean()
-        return float(total)
+        pair = torch.from_numpy(np.stack([made, real])).to(self._device).permute(0, 3, 1, 2).float() / 255
+        return float(self.distances(pair[:1], pair[1:]))
+
+    def distances(
+        self, made: Float[Tensor, "batch 3 height width"], real: Float[Tensor, "batch 3 height width"]
+    ) -> Float[Tensor, "batch"]:
+        """``distance`` of pictures in [0, 1], with gradients for whoever learns from them."""
+        total = made.new_zeros(len(made))
+        for head, features in zip(self._heads, self._look(torch.cat([made, real]) * 2 - 1), strict=True):
+            unit = features / (features.square().sum(dim=1, keepdim=True) + 1e-20).sqrt()
+            ours, theirs = unit.chunk(2)
+            total = total + (head * (ours - theirs).square()).sum(dim=1).mean(dim=(1, 2))
+        return total
 
     def _look(self, pictures: Float[Tensor, "batch 3 height width"]) -> list[Tensor]:
         """Features at every tap, (batch, channels, height, width) each, of pictures in [-1, 1]."""
@@ -100,7 +107,7 @@ class Lpips:
         for i, (kernel, bias) in enumerate(zip(self._kernels, self._biases, strict=True)):
             if i in plan.pooled:
                 x = F.max_pool2d(x, plan.pool, stride=2)
-            x = F.conv2d(x, kernel, bias, stride=plan.strides[i], padding=plan.paddings[i]).relu_()
+            x = F.conv2d(x, kernel, bias, stride=plan.strides[i], padding=plan.paddings[i]).relu()
             if i in plan.taps:
                 found.append(x)
         return found

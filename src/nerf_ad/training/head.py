@@ -14,6 +14,7 @@ from nerf_ad.core.config import Config
 from nerf_ad.core.device import multiplies_bfloat16
 from nerf_ad.core.events import Event, Metric, Progress, Warned
 from nerf_ad.dataset.sampler import RaySamplingConfig, RaySource
+from nerf_ad.metrics.perceptual import Lpips
 from nerf_ad.models.talking_head import Condition, TalkingHead
 from nerf_ad.training.schedule import Budget, decayed
 from nerf_ad.training.stage import StageState
@@ -60,6 +61,11 @@ class HeadTrainingConfig(Config):
     """Weight of the squared error of opacity against the parsing."""
     code_noise: float = Field(default=0.1, ge=0)
     """Deviation of the noise added to the mouth code, so that nearby codes look alike."""
+    perceptual_weight: float = Field(default=0.02, ge=0)
+    """Weight of LPIPS (AlexNet) between a rendered square at mouth or eyes and the recording; 0 asks for none
+    (decision 0023)."""
+    perceptual_from: float = Field(default=0.6, ge=0, le=1)
+    """Part of the budget after which squares are looked at (ours)."""
     average_decay: float = Field(default=0.995, ge=0, lt=1)
     """Moving average of the parameters."""
     prune_every: int = Field(default=16, ge=1)
@@ -199,6 +205,7 @@ def fit_head(
     conditions: HeadConditions,
     *,
     seconds: float | None,
+    lpips: Lpips | None = None,
 ) -> Iterator[Event]:
     """Fit the head. Ends with the averaged parameters in place; pictures are the caller's between events.
 
@@ -211,9 +218,10 @@ def fit_head(
         poses: tracked poses of all frames.
         conditions: mouth codes and eye states of the frames.
         seconds: time budget of the stage.
+        lpips: looks at squares of mouth and eyes towards the end; nothing does where absent.
     """
     budget = Budget(num_steps=config.num_steps, seconds=seconds, least_steps=config.least_steps)
-    task = HeadTask(config, model, module, state, rays, poses, conditions)
+    task = HeadTask(config, model, module, state, rays, poses, conditions, lpips)
     is_waiting = poses.device.type != "cuda"
     stepper: HeadStepper = WaitingStepper(task) if is_waiting else StreamingStepper(task)
     report_every = 20 if is_waiting else config.on_gpu.report_every
@@ -228,6 +236,7 @@ def fit_head(
                 group["lr"] = (
                     decayed(rate, rate * config.final_share, share) * state.rate_factor if rate else 0.0
                 )
+            stepper.with_patch = lpips is not None and share >= config.perceptual_from
             result, is_good = stepper.step()
             if state.step >= config.prune_after and state.step % config.prune_every == 0:
                 model.grid.prune(threshold=config.prune_threshold, decay=config.prune_decay)
@@ -272,10 +281,11 @@ class HeadTask(NamedTuple):
     rays: RaySource
     poses: Float[Tensor, "frames 4 4"]
     conditions: HeadConditions
+    lpips: Lpips | None = None
 
-    def loss(self, *, in_bfloat16: bool = False) -> HeadLoss:
-        """The loss of freshly drawn rays."""
-        return head_loss(self, in_bfloat16=in_bfloat16)
+    def loss(self, *, in_bfloat16: bool = False, with_patch: bool = False) -> HeadLoss:
+        """The loss of freshly drawn rays; ``with_patch``: and of how a square of them looks."""
+        return head_loss(self, in_bfloat16=in_bfloat16, with_patch=with_patch)
 
     def observe(self, result: HeadLoss) -> None:
         """Now and then tell the grid what was seen."""
@@ -286,6 +296,8 @@ class HeadTask(NamedTuple):
 class HeadStepper(ABC):
     """How steps are made: with the host waiting for each, or not."""
 
+    with_patch = False
+    """Whether a square is looked at; may change between steps."""
     complaint = ""
     """What did not work and was done otherwise."""
 
@@ -310,7 +322,7 @@ class WaitingStepper(HeadStepper):
 
     def step(self) -> tuple[HeadLoss, bool]:
         """Draw, look, learn."""
-        result = self.task.loss(in_bfloat16=self.in_bfloat16)
+        result = self.task.loss(in_bfloat16=self.in_bfloat16, with_patch=self.with_patch)
         self.task.observe(result)
         return result, self.task.state.apply(result.loss)
 
@@ -330,11 +342,15 @@ class StreamingStepper(HeadStepper):
         self.in_bfloat16 = task.config.on_gpu.in_bfloat16 and is_on_cuda
         self.wants_graph = task.config.on_gpu.in_one_graph and is_on_cuda and task.module.speech is None
         self.captured: HeadLoss | None = None
+        self.captures_patch = False
 
     def step(self) -> tuple[HeadLoss, bool]:
         """Launch a step."""
         task = self.task
         task.rays.refresh()
+        if self.graph is not None and self.captures_patch != self.with_patch:
+            self.close()
+            self.wants_graph = True
         if self.wants_graph and self.graph is None:
             self._try_capture()
         if self.graph is not None and self.captured is not None:
@@ -357,7 +373,7 @@ class StreamingStepper(HeadStepper):
 
     def _launch(self) -> HeadLoss:
         self.task.state.optimiser.zero_grad(set_to_none=True)
-        result = self.task.loss(in_bfloat16=self.in_bfloat16)
+        result = self.task.loss(in_bfloat16=self.in_bfloat16, with_patch=self.with_patch)
         result.loss.backward()
         return result._replace(loss=result.loss.detach())
 
@@ -379,7 +395,7 @@ class StreamingStepper(HeadStepper):
             self.close()
             self.complaint = f"steps are launched one by one: {' '.join(str(error).split())[:200]}"
             return
-        self.graph = graph
+        self.graph, self.captures_patch = graph, self.with_patch
 
 
 @torch.no_grad()
@@ -407,10 +423,11 @@ def tighten_grid(
     model.grid.prune(threshold=config.prune_threshold, decay=1.0)
 
 
-def head_loss(task: HeadTask, *, in_bfloat16: bool = False) -> HeadLoss:
+def head_loss(task: HeadTask, *, in_bfloat16: bool = False, with_patch: bool = False) -> HeadLoss:
     """Loss of one batch of rays. On a GPU nothing in here waits for the host."""
     config, state = task.config, task.state
-    batch = task.rays.draw()
+    with_patch = with_patch and task.lpips is not None
+    batch = task.rays.draw(with_patch=with_patch)
     condition = task.conditions.draw(batch.frames, state.generator)
     pose, far = task.poses.index_select(0, batch.frames), task.poses.new_zeros(())
     if config.pose_rate > 0:
@@ -424,7 +441,12 @@ def head_loss(task: HeadTask, *, in_bfloat16: bool = False) -> HeadLoss:
     )
     with precision:
         head = task.model.head(batch.pixels, batch.slot, pose, condition, jitter=jitter)
-    error = (over(head.rgb, head.opacity, batch.behind) - batch.rgb).square().mean()
-    mask = (batch.certain * (head.opacity - batch.head).square()).mean()
+    colour = over(head.rgb, head.opacity, batch.behind)
+    rays = len(colour) - (config.rays.patch_size**2 if with_patch else 0)
+    error = (colour - batch.rgb)[:rays].square().mean()
+    mask = (batch.certain * (head.opacity - batch.head).square())[:rays].mean()
     loss = error + config.mask_weight * mask + config.pose_weight * far
+    if with_patch and task.lpips is not None:
+        made, real = (part[rays:].T.reshape(1, 3, config.rays.patch_size, -1) for part in (colour, batch.rgb))
+        loss = loss + config.perceptual_weight * task.lpips.distances(made, real).mean()
     return HeadLoss(loss, error.detach(), head.points, head.weights)

@@ -12,8 +12,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from nerf_ad.avatar.avatar import Motion
-from nerf_ad.core.errors import UsageError
-from nerf_ad.core.events import Event, Progress
+from nerf_ad.core.errors import UsageError, WeightsError
+from nerf_ad.core.events import Event, Progress, Warned
 from nerf_ad.dataset.dataset import Dataset
 from nerf_ad.dataset.expression import (
     EYE_STATES,
@@ -27,6 +27,7 @@ from nerf_ad.dataset.expression import (
 from nerf_ad.dataset.pixels import PixelCache, boxes_around, mouth_boxes
 from nerf_ad.dataset.resident import ResidentFrames, ResidentRays
 from nerf_ad.dataset.sampler import HostRays, RaySampler, RaySamplingConfig, RaySource
+from nerf_ad.metrics.perceptual import Lpips, build_lpips
 from nerf_ad.models.talking_head import TalkingHead, TalkingHeadConfig
 from nerf_ad.training.clip import Clip, carve_head, read_clip
 from nerf_ad.training.head import (
@@ -172,11 +173,25 @@ def teach_head(
     yield from state.warnings()
     rays = open_rays(bench, config, state)
     previewer = Previewer(bench.log.folder, model, module, state, poses, conditions, bench.ready)
-    for event in fit_head(config, model, module, state, rays, poses, conditions, seconds=seconds):
+    lpips = yield from _find_lpips(config, model)
+    for event in fit_head(
+        config, model, module, state, rays, poses, conditions, seconds=seconds, lpips=lpips
+    ):
         yield event
         if isinstance(event, Progress):
             yield from previewer.look()
     yield from tighten_grid(config, model, rays, poses, conditions)
+
+
+def _find_lpips(config: HeadTrainingConfig, model: TalkingHead) -> Generator[Event, None, Lpips | None]:
+    """What looks at squares of mouth and eyes, if it is wanted, fits into the picture, and is there."""
+    if config.perceptual_weight == 0 or model.size < config.rays.patch_size:
+        return None
+    try:
+        return build_lpips(device=model.intrinsics.device)
+    except WeightsError as error:
+        yield Warned(message=f"mouth and eyes are not sharpened by LPIPS: {error}")
+        return None
 
 
 def recorded_motion(bench: PlanesBench) -> Motion:

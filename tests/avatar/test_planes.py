@@ -9,16 +9,18 @@ from nerf_ad.avatar.avatar import Moment, Motion
 from nerf_ad.avatar.manifest import FastManifest
 from nerf_ad.avatar.planes import PlanesBody, layers_folder
 from nerf_ad.dataset.expression import ExpressionBasis
+from nerf_ad.models.fields.hashed_planes import HashedPlaneFieldConfig
 from nerf_ad.models.speech_code import SpeechCodeConfig
 from nerf_ad.models.talking_head import OPAQUE, Condition, TalkingHead, TalkingHeadConfig
 from nerf_ad.speech.encoder import MelConfig
 
 CONFIG = TalkingHeadConfig(grid_resolution=16, num_steps=32, mouth_dim=3, eye_dim=5)
+HASHED = HashedPlaneFieldConfig(num_levels=3, base_resolution=8, finest_resolution=32, log2_table_size=8)
 
 
-def make_body() -> PlanesBody:
+def make_body(config: TalkingHeadConfig = CONFIG) -> PlanesBody:
     torch.manual_seed(0)
-    head = TalkingHead(CONFIG, size=32)
+    head = TalkingHead(config, size=32)
     head.grid.set_box(torch.full((3,), -0.15), torch.full((3,), 0.15))
     head.grid.set_cells(head.grid.centres().norm(dim=-1) < 0.12)
     head.intrinsics.copy_(torch.tensor([60.0, 60, 16, 16]))
@@ -85,3 +87,14 @@ def test_layers_in_the_folder_are_those_of_the_clips_poses_and_of_these_weights(
     other.keep_layers(tmp_path, manifest("0" * 64))
     check(other, moment(other, 0))
     assert other.layers.num_kept == 1
+
+
+def test_a_field_that_cannot_be_layered_is_drawn_plainly_and_keeps_nothing(tmp_path: Path) -> None:
+    body = make_body(TalkingHeadConfig.model_validate({**CONFIG.model_dump(), "field": HASHED}))
+    body.keep_layers(tmp_path, manifest("0" * 64))
+    of = moment(body, 2, again=True)
+    plain = body.head.frame(Condition(of.code, of.eyes, torch.tensor([0])), of.camera_to_world)
+    assert torch.equal(body.frame(of, None), plain)
+    assert bool((plain != plain[0, 0]).any())
+    assert body.layers.is_empty
+    assert not any(tmp_path.iterdir())

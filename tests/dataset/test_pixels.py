@@ -7,6 +7,7 @@ import pytest
 
 from nerf_ad.core.events import Progress
 from nerf_ad.core.files import locked
+from nerf_ad.dataset import mapped
 from nerf_ad.dataset.dataset import Dataset
 from nerf_ad.dataset.pixels import PixelCache, open_pixels, pixels_folder
 from nerf_ad.dataset.synthetic import make_person
@@ -57,3 +58,25 @@ def test_what_another_training_is_making_is_left_alone(small: Dataset) -> None:
         assert (folder / "frames.raw").read_bytes() == b"half"
     assert len(list(events)) == 1  # the other was stopped: made here
     np.testing.assert_array_equal(open_cache(small).frames[3], small.frame(3))
+
+
+def resident_kilobytes(path: Path) -> int:
+    """Resident kilobytes of a file's mapping."""
+    lines, found = iter(Path("/proc/self/smaps").read_text(encoding="utf-8").splitlines()), 0
+    for line in lines:
+        if line.endswith(str(path)):
+            found += next(int(other.split()[1]) for other in lines if other.startswith("Rss:"))
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").is_file(), reason="nothing says what is resident")
+def test_pages_of_a_large_cache_are_given_back(small: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    list(open_pixels(small, SIZE))
+    cache = open_cache(small)
+    total = int(cache.frames.sum())
+    assert resident_kilobytes(cache.folder / "frames.raw") > 0
+    monkeypatch.setattr(mapped, "LARGEST_MAPPED", 1)
+    labels = cache.labels
+    assert resident_kilobytes(cache.folder / "frames.raw") == 0
+    np.testing.assert_array_equal(labels[3], small.labels(3))
+    assert int(cache.frames.sum()) == total

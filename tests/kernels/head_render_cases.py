@@ -42,7 +42,7 @@ def make_head(
     model.eye_extent.copy_(torch.tensor([0.05, 0.03, 0.04]))
     model.set_backgrounds(torch.rand(2, 3, size, size), [shot % 2 for shot in range(num_shots)])
     model.torso.texture.uniform_(0, 0.6)
-    for table in model.field.encoding.levels:
+    for table in model.planes.encoding.levels:
         table.normal_()
     return model
 
@@ -161,14 +161,14 @@ def test_half_precision_stays_within_a_grey_level() -> None:
 def test_density_that_saturates_and_rays_that_end_early() -> None:
     model = make_head()
     frames = Frames(make_condition(), make_poses())
-    model.field.trunk_out.bias[0] = 100.0
+    model.planes.trunk_out.bias[0] = 100.0
     renderer = FrameRenderer(model, dtype=EXACT)
     torch.testing.assert_close(renderer.draw(frames), reference(model, frames), atol=1e-5, rtol=0)
-    model.field.trunk_out.weight[0] = 0.0
+    model.planes.trunk_out.weight[0] = 0.0
     for density in (1.0, 1.3):  # after four samples 0.018 and 0.0055 go through: on, and not, says OPAQUE
-        model.field.trunk_out.bias[0] = 1.0 + math.log(density)
+        model.planes.trunk_out.bias[0] = 1.0 + math.log(density)
         torch.testing.assert_close(renderer.draw(frames), reference(model, frames), atol=1e-5, rtol=0)
-    model.field.trunk_out.bias[0] = -100.0  # nothing to be seen
+    model.planes.trunk_out.bias[0] = -100.0  # nothing to be seen
     empty = renderer.behind(frames).permute(0, 2, 3, 1)
     torch.testing.assert_close(renderer.draw(frames), empty, atol=1e-6, rtol=0)
 
@@ -206,7 +206,7 @@ def test_weights_that_changed_are_taken_again() -> None:
     frames = Frames(make_condition(), make_poses())
     renderer = FrameRenderer(model, dtype=EXACT)
     before = renderer.draw(frames)
-    model.field.colour_out.bias.add_(1.0)
+    model.planes.colour_out.bias.add_(1.0)
     model.set_backgrounds(1 - model.backgrounds, [0])
     after = renderer.draw(frames)
     assert float((after - before).abs().max()) > 0.05
@@ -218,9 +218,9 @@ def test_the_window_is_that_of_the_plain_path() -> None:
     model = make_head()
     for weights in model.field.parameters():
         weights.zero_()
-    model.field.trunk_out.bias[0] = 100.0
-    model.field.colour_in.weight[0, 32] = 1.0  # the mouth's first number
-    model.field.colour_out.weight[:, 0] = 1.0
+    model.planes.trunk_out.bias[0] = 100.0
+    model.planes.colour_in.weight[0, 32] = 1.0  # the mouth's first number
+    model.planes.colour_out.weight[:, 0] = 1.0
     pose = make_poses()
     condition = Condition(torch.tensor([[2.0, 0, 0]]), torch.zeros(1, 5))
     drawn = FrameRenderer(model, dtype=EXACT).draw(Frames(condition, pose))[0]
@@ -237,9 +237,9 @@ def test_a_head_that_does_not_fit_is_left_to_the_plain_path(monkeypatch: pytest.
     assert not can_render(make_head(field=PlaneFieldConfig(resolutions=(8,), hidden_dim=512)))
     broken = make_head()
     assert can_render(broken)
-    broken.field.encoding.levels[0][0, 0, 0, 0] = 1e6
+    broken.planes.encoding.levels[0][0, 0, 0, 0] = 1e6
     assert not can_render(broken)
-    broken.field.encoding.levels[0][0, 0, 0, 0] = math.nan
+    broken.planes.encoding.levels[0][0, 0, 0, 0] = math.nan
     assert not can_render(broken)
     with pytest.raises(ValueError, match="cannot take"):
         FrameRenderer(broken)
@@ -257,8 +257,8 @@ def test_the_inverse_of_a_pose() -> None:
 @pytest.mark.filterwarnings("ignore:overflow encountered in exp")  # of a sigmoid, which is right about it
 def test_activations_beyond_half_precision_are_cut() -> None:
     model = make_head()
-    model.field.trunk_in.weight.mul_(1e5 / model.field.trunk_in.weight.abs().max())
-    model.field.trunk_in.weight.clamp_(-6e4, 6e4)
+    model.planes.trunk_in.weight.mul_(1e5 / model.planes.trunk_in.weight.abs().max())
+    model.planes.trunk_in.weight.clamp_(-6e4, 6e4)
     drawn = FrameRenderer(model).draw(Frames(make_condition(), make_poses()))
     assert bool(drawn.isfinite().all())
     assert F.l1_loss(drawn, drawn.mean().expand_as(drawn)) > 0

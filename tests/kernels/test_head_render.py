@@ -36,7 +36,7 @@ def test_a_gpu_draws_what_plain_pytorch_draws() -> None:
     from nerf_ad.models.frame_renderer import FrameRenderer, Frames
 
     model = make_head(64, field=PlaneFieldConfig(resolutions=(16, 32, 64))).cuda()
-    model.field.encoding.uses_kernels = False
+    model.planes.encoding.uses_kernels = False
     mouth, eyes, _ = make_condition(3)
     frames = Frames(make_condition()._replace(mouth=mouth.cuda(), eyes=eyes.cuda()), make_poses(3).cuda())
     wanted = reference(model, frames)

@@ -20,7 +20,7 @@ def head() -> TalkingHead:
     model.eye_extent.fill_(0.02)
     model.backgrounds.fill_(0.25)
     with torch.no_grad():
-        model.field.trunk_out.bias[0] += 1.0  # neither empty nor opaque at once
+        model.planes.trunk_out.bias[0] += 1.0  # neither empty nor opaque at once
     return model
 
 

@@ -23,13 +23,14 @@ from nerf_ad.evaluation.regions import DatasetRegions
 from nerf_ad.face.action_units import mouth_opening
 from nerf_ad.media.audio import read_audio
 from nerf_ad.metrics.landmarks import lagged_correlation
+from nerf_ad.models.fields.hashed_planes import HashedPlaneFieldConfig
 from nerf_ad.models.talking_head import TalkingHeadConfig
 from nerf_ad.presets import TINY
 from nerf_ad.rendering.drive import drive_with_audio, open_encoder
 from nerf_ad.rendering.render import draw
 from nerf_ad.speech.encoder import DeepSpeechConfig, SpeechFiles, build_speech_encoder
 from nerf_ad.training.checkpoint import load_checkpoint, save_checkpoint
-from nerf_ad.training.config import with_speech
+from nerf_ad.training.config import with_field, with_speech
 from nerf_ad.training.head import HeadTrainingConfig
 from nerf_ad.training.speech import SpeechTrainingConfig
 from nerf_ad.training.torso import TorsoTrainingConfig
@@ -76,6 +77,27 @@ def test_features_of_the_user_s_own_are_learnt_recorded_and_spoken(
     np.testing.assert_allclose(drive.code, avatar.codes_of(own), atol=1e-6)
     with pytest.raises(UsageError, match="need a file of yours"):
         drive_with_audio(avatar, sound)
+
+
+def test_the_field_to_compare_with_learns_is_saved_and_drawn(person: Dataset, tmp_path: Path) -> None:
+    config = with_field(BRIEF, "hashed-planes")
+    assert config.model.field == HashedPlaneFieldConfig()
+    assert with_field(config, None) is config
+    field = {"kind": "hashed-planes", "num_levels": 6, "base_resolution": 16, "finest_resolution": 64}
+    model = {**config.model.model_dump(), "field": {**field, "log2_table_size": 10, "hidden_dim": 32}}
+    head = {**config.head.model_dump(), "num_steps": 100}
+    small = TrainConfig.model_validate({**config.model_dump(), "model": model, "head": head})
+    root = tmp_path / "a.avatar"
+    events = train_events(person, root, small, device=CPU)
+    losses = [event.value for event in events if isinstance(event, Metric) and event.name == "loss"]
+    assert losses[-1] < 0.6 * losses[0]
+    avatar = FastAvatar.load(root, device=CPU)
+    assert avatar.manifest.head.field == small.model.field
+    assert TrainConfig.from_toml(root / "config.toml").model == small.model
+    drive, frames = drive_with_recording(avatar, person)
+    drawn = list(draw(avatar, drive))
+    assert len(drawn) == len(frames)
+    assert any((frame != drawn[0]).any() for frame in drawn)
 
 
 def test_wanted_features_that_are_not_there_are_named(person: Dataset, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from nerf_ad.core.files import write_npz
 from nerf_ad.core.tensors import write_tensors
 from nerf_ad.dataset.dataset import Dataset, shot_numbers
 from nerf_ad.dataset.expression import ExpressionBasis, encode_expression, head_landmarks
-from nerf_ad.models.layered_renderer import LayeredRenderer
+from nerf_ad.models.layered_renderer import LayeredRenderer, can_layer
 from nerf_ad.models.pose_layers import LayerStore
 from nerf_ad.models.talking_head import Condition, TalkingHead
 
@@ -111,7 +111,7 @@ class PlanesBody:
         """One whole frame in [0, 1]: head over torso over background."""
         shot = self._shots_there[moment.place : moment.place + 1]
         condition = Condition(moment.code, moment.eyes, shot)
-        if self.device.type == "cpu":
+        if can_layer(self.head):
             lasting = background is None and self._is_of_clip(moment)
             keep = moment.comes_again or (lasting and self.layers.folder is not None)
             return self._layered.draw(
@@ -127,8 +127,8 @@ class PlanesBody:
         return all(np.array_equal(np.asarray(a, np.float32), b) for a, b in zip(own, asked, strict=True))
 
     def keep_layers(self, root: Path, manifest: FastManifest | FastAdManifest) -> None:
-        """From now on, keep layers in the avatar's folder; on a CPU only."""
-        if self.device.type == "cpu":
+        """From now on, keep layers in the avatar's folder; only where the head can be drawn by layers."""
+        if can_layer(self.head):
             self.layers = LayerStore(folder=layers_folder(root, manifest))
             self.layers.clear_others()
             self.__dict__.pop("_layered", None)
@@ -140,12 +140,12 @@ class PlanesBody:
 
     @cached_property
     def _layered(self) -> LayeredRenderer:
-        """What draws a frame on a CPU."""
+        """What draws a head that can be layered."""
         return LayeredRenderer(self.head, self.layers)
 
     @cached_property
     def _draw(self) -> Callable[[Condition, Tensor, Tensor | None], Tensor]:
-        """What draws a frame elsewhere: kernels on an NVIDIA GPU where the head fits them, else PyTorch."""
+        """What draws other heads: kernels on an NVIDIA GPU where the head fits them, else PyTorch."""
         if self.device.type == "cuda":
             from nerf_ad.models.frame_renderer import FrameRenderer, Frames, can_render
 

@@ -11,9 +11,10 @@ from nerf_ad.cli.progress import ProgressPrinter
 from nerf_ad.core.device import choose_device
 from nerf_ad.core.errors import UsageError
 from nerf_ad.dataset.dataset import Dataset
+from nerf_ad.models.fields.field import FieldKind
 from nerf_ad.presets import PRESETS, as_row
 from nerf_ad.speech.encoder import SpeechKind
-from nerf_ad.training.config import with_speech
+from nerf_ad.training.config import with_field, with_speech
 from nerf_ad.training.paper.config import PaperTrainConfig
 from nerf_ad.training.train import AnyTrainConfig, FastAdTrainConfig, TrainConfig, train_events
 
@@ -67,10 +68,11 @@ def _fast_verb(name: str, preset: TrainConfig) -> Callable[..., int]:
         minutes: float | None = None,
         size: int | None = None,
         speech: SpeechKind | None = None,
+        field: FieldKind | None = None,
         device: str = "auto",
         config: Annotated[TrainConfig, tyro.conf.arg(name=""), tyro.conf.AvoidSubcommands] = preset,
     ) -> int:
-        return _fit(dataset, avatar, config, size, minutes, speech, device)
+        return _fit(dataset, avatar, with_field(config, field), size, minutes, speech, device)
 
     fit.__doc__ = f"""{SUMMARIES[name]}
 
@@ -83,6 +85,8 @@ def _fast_verb(name: str, preset: TrainConfig) -> Callable[..., int]:
         size: width and height of the avatar's frames in pixels (default: the data set's).
         speech: which speech features of the data set, such as phonemes (default: what the config says;
             log-mel where the data set lacks Whisper's).
+        field: the head's radiance field (default: the config's); hashed-planes is ER-NeRF's, to compare with:
+            slower, in plain PyTorch.
         device: auto, cpu or cuda.
         config: every number of the preset (--static trains the baseline that hears nothing).
     """

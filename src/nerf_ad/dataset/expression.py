@@ -60,11 +60,12 @@ def head_landmarks(track: LandmarkTrack, tracking: Tracking) -> Float[np.ndarray
     The landmarker gives depth relative to the head and in pixels; the rigid points, whose depth the tracking
     knows, tell the offset. The scale is that of a weak perspective at the head's distance.
     """
-    parts = [
-        _lift(track.points[part], tracking._replace(camera_to_world=tracking.camera_to_world[part]))
-        for part in (slice(start, start + 1000) for start in range(0, len(track.points), 1000))
-    ]  # piece by piece: the doubles of an hour would take gigabytes
-    return np.concatenate(parts)
+    lifted = np.empty(track.points.shape, np.float32)
+    for start in range(0, len(lifted), 1000):  # piece by piece: the doubles of an hour would take gigabytes
+        part = slice(start, start + 1000)
+        pose = tracking._replace(camera_to_world=tracking.camera_to_world[part])
+        lifted[part] = _lift(track.points[part], pose)
+    return lifted
 
 
 def _lift(points: Float[np.ndarray, "frames 478 3"], tracking: Tracking) -> Float[np.ndarray, "frames 478 3"]:

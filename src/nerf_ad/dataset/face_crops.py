@@ -22,6 +22,7 @@ from torch import Tensor
 from nerf_ad.core.events import Event, Progress
 from nerf_ad.core.files import explained, locked, sync_folder, write_json
 from nerf_ad.dataset.dataset import Dataset
+from nerf_ad.dataset.mapped import MappedPages
 from nerf_ad.dataset.pixels import fit_picture
 
 VERSION = 1
@@ -52,13 +53,16 @@ class FaceCrops:
         self.pixels: UInt8[np.ndarray, "frames size size 3"] = np.memmap(
             folder / "crops.raw", np.uint8, "r", shape=(num_frames, size, size, 3)
         )
+        self._pages = MappedPages(self.pixels)
 
     def crop(self, frame: int) -> UInt8[np.ndarray, "size size 3"]:
         """The face of one frame."""
+        self._pages.look_at(3 * self.size**2)
         return np.array(self.pixels[frame])
 
     def batch(self, frames: Int[np.ndarray, "batch"]) -> Float[Tensor, "batch 3 size size"]:
         """The faces of some frames, in [0, 1]."""
+        self._pages.look_at(3 * self.size**2 * len(frames))
         chosen = np.ascontiguousarray(self.pixels[frames].transpose(0, 3, 1, 2))
         return torch.from_numpy(chosen).float() / 255
 

@@ -19,31 +19,55 @@ from nerf_ad.core.events import Event, Progress
 from nerf_ad.core.files import explained, locked, sync_folder, write_json
 from nerf_ad.dataset.dataset import Dataset
 from nerf_ad.dataset.expression import MOUTH
+from nerf_ad.dataset.mapped import MappedPages
 from nerf_ad.face.parsing import Part
 from nerf_ad.media.images import resize_image
 
 VERSION = 1
 """Raised when the arrays' meaning changes."""
+FRAMES_A_LOOK = 16
+"""Frames of which pixels are taken at once, about (``RaySamplingConfig.num_frames``)."""
 
 
 class PixelCache:
     """Frames, labels and torso pictures of a dataset at one size, on disk, mapped into memory.
 
-    The folder is a cache: it may be deleted at any time and is made again.
+    The folder is a cache: it may be deleted at any time and is made again. Pages of a large one are
+    given back now and then.
     """
 
     def __init__(self, folder: Path, *, num_frames: int, size: int) -> None:
         self.folder = folder
         self.size = size
         self.num_frames = num_frames
-        self.frames = self._open("frames", (num_frames, size, size, 3))
-        self.labels = self._open("labels", (num_frames, size, size))
-        self.torso = self._open("torso", (num_frames, size, size, 4))
-        self.head_pixels: np.ndarray[Any, np.dtype[Any]] = np.load(folder / "head_pixels.npy", mmap_mode="r")
+        self._frames = self._open("frames", (num_frames, size, size, 3))
+        self._labels = self._open("labels", (num_frames, size, size))
+        self._torso = self._open("torso", (num_frames, size, size, 4))
+        self._head_pixels: np.ndarray[Any, np.dtype[Any]] = np.load(folder / "head_pixels.npy", mmap_mode="r")
+        self._pages = MappedPages(self._frames, self._labels, self._torso, self._head_pixels)
         self.head_offsets: np.ndarray[Any, np.dtype[Any]] = np.load(folder / "head_offsets.npy")
 
     def _open(self, name: str, shape: tuple[int, ...]) -> np.ndarray[Any, np.dtype[Any]]:
         return np.memmap(self.folder / f"{name}.raw", np.uint8, "r", shape=shape)
+
+    @property
+    def frames(self) -> UInt8[np.ndarray, "frames size size 3"]:
+        """The recording."""
+        return self._look_at(self._frames)
+
+    @property
+    def labels(self) -> UInt8[np.ndarray, "frames size size"]:
+        """Parts (``nerf_ad.face.parsing.Part``)."""
+        return self._look_at(self._labels)
+
+    @property
+    def torso(self) -> UInt8[np.ndarray, "frames size size 4"]:
+        """The torso without its head, and where it is."""
+        return self._look_at(self._torso)
+
+    def _look_at(self, array: np.ndarray[Any, np.dtype[Any]]) -> np.ndarray[Any, np.dtype[Any]]:
+        self._pages.look_at(array.nbytes // max(self.num_frames, 1) * FRAMES_A_LOOK)
+        return array
 
     def read_into(self, name: str, frame: int, out: UInt8[np.ndarray, "..."]) -> None:
         """Copy a frame of ``frames``, ``labels`` or ``torso`` without mapping it: mapped pages count as ours.
@@ -64,7 +88,7 @@ class PixelCache:
 
     def pixels_of_head(self, frame: int) -> Int[np.ndarray, "pixels"]:
         """Flat numbers of the pixels in and just around the head of one frame."""
-        return np.asarray(self.head_pixels[self.head_offsets[frame] : self.head_offsets[frame + 1]])
+        return np.asarray(self._head_pixels[self.head_offsets[frame] : self.head_offsets[frame + 1]])
 
 
 def open_pixels(dataset: Dataset, size: int) -> Iterator[Event]:
@@ -122,13 +146,19 @@ def _make_pixels(dataset: Dataset, size: int, folder: Path) -> Iterator[Event]:
         for file in files:
             file.flush()
             os.fsync(file.fileno())
-        flat = np.memmap(folder / "head_pixels.raw", np.int32, "r") if offsets[-1] else np.zeros(0, np.int32)
-        np.save(folder / "head_pixels.npy", flat)
-        del flat
-        (folder / "head_pixels.raw").unlink()
+        _as_npy(folder / "head_pixels.raw", folder / "head_pixels.npy", count=int(offsets[-1]))
         np.save(folder / "head_offsets.npy", offsets)
         sync_folder(folder)
     write_json(folder / "done.json", {"version": VERSION, "frames": count, "size": size})
+
+
+def _as_npy(raw: Path, path: Path, *, count: int) -> None:
+    """Turn a file of int32 into an array's, piece by piece: all of it at once would count as memory."""
+    with path.open("wb") as file, raw.open("rb") as source:
+        told = {"descr": np.lib.format.dtype_to_descr(np.dtype(np.int32)), "fortran_order": False}
+        np.lib.format.write_array_header_1_0(file, {**told, "shape": (count,)})
+        shutil.copyfileobj(source, file)
+    raw.unlink()
 
 
 def pixels_folder(dataset: Dataset, size: int) -> Path:

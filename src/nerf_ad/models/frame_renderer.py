@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from nerf_ad.kernels import head_render
 from nerf_ad.kernels.head_render import PackedHead, Scene
 from nerf_ad.models.fields.plane_encoding import PLANES
+from nerf_ad.models.fields.planes import PlaneFieldConfig
 from nerf_ad.models.talking_head import OPAQUE, Condition, TalkingHead
 from nerf_ad.models.tensor_state import tensor_state
 
@@ -152,8 +153,11 @@ class FrameRenderer:
         self._first_shot = torch.zeros(1, dtype=torch.int64, device=model.intrinsics.device)
         self._shots = torch.eye(config.num_shots, device=model.intrinsics.device)
         self.packed = pack(model, self.dtype)
-        field, hidden = model.field, self.packed.trunk_out.shape[0]
-        parts = [(field.trunk_in, field.encoding.out_dim), (field.colour_in, config.field.hidden_dim)]
+        field, hidden = model.planes, self.packed.trunk_out.shape[0]
+        parts = [
+            (field.trunk_in, field.encoding.out_dim),
+            (field.colour_in, field.colour_out.in_features),
+        ]
         products = []
         for layer, before in parts:
             weights = _padded(layer.weight[:, before:].T.float(), 1, hidden)
@@ -191,10 +195,10 @@ class _Recording:
 
 
 def can_render(model: TalkingHead, dtype: torch.dtype = torch.float16) -> bool:
-    """Whether the kernels run on the head's device, and neither its widths nor its numbers are too large."""
-    if not head_render.is_available(model.intrinsics.device):
-        return False
+    """Whether the kernels run on the head's device and know its field: dense planes, no number too large."""
     config = model.config.field
+    if not head_render.is_available(model.intrinsics.device) or not isinstance(config, PlaneFieldConfig):
+        return False
     features, hidden = _power(config.num_features), _hidden(config.hidden_dim)
     encoding = _groups(len(config.resolutions)) * features
     shared = dtype.itemsize * (encoding * hidden + 2 * hidden * hidden + BLOCK * encoding)
@@ -211,11 +215,12 @@ def pack(model: TalkingHead, dtype: torch.dtype) -> PackedHead:
     ``PlaneEncoding`` gives features by level, plane and feature, the order of the kernels' groups; its tables
     hold half of a plane's features behind the other half.
     """
-    field, device = model.field, model.intrinsics.device
-    sides = model.config.field.resolutions
-    num_features, num_groups = model.config.field.num_features, len(PLANES) * len(sides)
+    config, field, device = model.config.field, model.planes, model.intrinsics.device
+    assert isinstance(config, PlaneFieldConfig)
+    sides = config.resolutions
+    num_features, num_groups = config.num_features, len(PLANES) * len(sides)
     features, groups = _power(num_features), _groups(len(sides))
-    hidden = _hidden(model.config.field.hidden_dim)
+    hidden = _hidden(config.hidden_dim)
     tables, starts, at = [], [], 0
     for level, side in zip(field.encoding.levels, sides, strict=True):
         planes = level.detach().view(len(PLANES), num_features, side, side).permute(0, 2, 3, 1)
@@ -234,7 +239,7 @@ def pack(model: TalkingHead, dtype: torch.dtype) -> PackedHead:
         *field.colour_ray.weight.T,
         *field.colour_out.weight,
     ]
-    square = model.config.field.hidden_dim
+    square = config.hidden_dim
     squares = [field.trunk_out.weight[1:].T, field.colour_in.weight[:, :square].T]
     trunk_out, colour_in = (_padded(_padded(part, 0, hidden), 1, hidden).to(dtype) for part in squares)
     return PackedHead(

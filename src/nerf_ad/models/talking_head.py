@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from nerf_ad.core.config import Config
 from nerf_ad.geometry.rays import Rays, pixel_rays
+from nerf_ad.models.fields.field import FieldConfig, build_field
 from nerf_ad.models.fields.planes import PlaneFieldConfig, Radiance
 from nerf_ad.models.fields.torso import TorsoConfig, TorsoField
 from nerf_ad.volume.compositing import composite, over
@@ -26,12 +27,12 @@ OPAQUE = 0.01
 class TalkingHeadConfig(Config):
     """What a talking head is built from."""
 
-    field: PlaneFieldConfig = PlaneFieldConfig()
+    field: FieldConfig = PlaneFieldConfig()
     """The head's radiance field."""
     torso: TorsoConfig = TorsoConfig()
     """The picture below it."""
-    grid_resolution: int = Field(default=64, ge=8, le=512)
-    """Cells along each side of the occupancy grid (performance.md section 6)."""
+    grid_resolution: int = Field(default=96, ge=8, le=512)
+    """Cells along each side of the occupancy grid (decision 0022)."""
     num_steps: int = Field(default=80, ge=8, le=4096)
     """March steps through the whole depth of the box."""
     num_samples: int = Field(default=16, ge=1, le=1024)
@@ -90,7 +91,7 @@ class TalkingHead(nn.Module):
         super().__init__()
         self.config = config
         self.size = size
-        self.field = Radiance(config.field, condition_dim=config.mouth_dim + config.eye_dim)
+        self.field = build_field(config.field, mouth_dim=config.mouth_dim, eye_dim=config.eye_dim)
         self.grid = OccupancyGrid(config.grid_resolution)
         extra = config.num_shots if config.num_shots > 1 else 0
         self.torso = TorsoField(config.torso, size=size, pose_dim=POSE_DIM + extra)
@@ -111,6 +112,12 @@ class TalkingHead(nn.Module):
         """The plate behind each frame; that of the first shot, once, where no shot is told."""
         which = self.background_of[:1] if shot is None else self.background_of[shot]
         return self.backgrounds[which]
+
+    @property
+    def planes(self) -> Radiance:
+        """The field of a head whose field is that of dense planes."""
+        assert isinstance(self.field, Radiance)
+        return self.field
 
     @property
     def step(self) -> float:
@@ -162,15 +169,16 @@ class TalkingHead(nn.Module):
         shape = samples.lengths.shape
         there = samples.lengths.reshape(-1).nonzero().squeeze(-1)
         ray = there.div(shape[1], rounding_mode="floor")
-        points = rays.origins[ray] + samples.depth.reshape(-1, 1)[there] * rays.directions[ray]
+        depth = samples.depth.reshape(-1).index_select(0, there).unsqueeze(-1)
+        points = torch.addcmul(rays.origins.index_select(0, ray), depth, rays.directions.index_select(0, ray))
         unit = (points - self.grid.low) * (2.0 / (self.grid.high - self.grid.low)) - 1.0
         directions = torch.nn.functional.normalize(rays.directions, dim=-1)
-        where = self.local(points.detach(), condition, frames[ray])
+        where = self.local(points.detach(), condition, frames.index_select(0, ray))
         density, rgb = self.field(unit, where, directions, ray)
         spread = density.new_zeros(shape.numel()).index_copy(0, there, density)
         coloured = rgb.new_zeros(3, shape.numel()).index_copy(1, there, rgb)
         result = composite(spread.view(shape), coloured.view(3, *shape), samples.lengths)
-        weights = result.weights.detach().reshape(-1)[there]
+        weights = result.weights.detach().reshape(-1).index_select(0, there)
         return HeadRays(result.rgb, result.opacity, points.detach(), weights)
 
     def _shade_all(
@@ -243,7 +251,12 @@ class TalkingHead(nn.Module):
         """
         mouth = region_weight(points, self.mouth_centre, self.mouth_extent)
         eyes = region_weight(points, self.eye_centre, self.eye_extent)
-        return torch.cat([condition.mouth.T[:, frames] * mouth, condition.eyes.T[:, frames] * eyes])
+        return torch.cat(
+            [
+                condition.mouth.T.index_select(1, frames) * mouth,
+                condition.eyes.T.index_select(1, frames) * eyes,
+            ]
+        )
 
     def _local_all(
         self, points: Float[Tensor, "samples 3"], condition: Condition, frames: Int[Tensor, "rays"]

@@ -4,6 +4,7 @@ from typing import TypeVar, cast
 
 from nerf_ad.core.config import merged
 from nerf_ad.dataset.dataset import Dataset
+from nerf_ad.models.fields.field import FieldKind
 from nerf_ad.speech.encoder import MelConfig, SpeechKind, WhisperConfig
 from nerf_ad.training.fast import TrainConfig
 from nerf_ad.training.fast_ad import FastAdTrainConfig
@@ -29,6 +30,14 @@ def with_speech(config: Chosen, kind: SpeechKind | None) -> Chosen:
     elif isinstance(config, FastAdTrainConfig):
         choices["conditions"] = merged(choices["conditions"], audio)
     return cast(Chosen, type(config).model_validate(choices))
+
+
+def with_field(config: TrainConfig, kind: FieldKind | None) -> TrainConfig:
+    """A training of another radiance field, with that field's numbers; the same where none is asked for."""
+    if kind is None or kind == config.model.field.kind:
+        return config
+    model = {**config.model.model_dump(), "field": {"kind": kind}}
+    return TrainConfig.model_validate({**config.model_dump(), "model": model})
 
 
 def with_features_of(dataset: Dataset, config: Chosen) -> Chosen:

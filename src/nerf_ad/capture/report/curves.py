@@ -103,9 +103,16 @@ def draw_scatter(
 
 
 def draw_bars(
-    groups: Mapping[str, Mapping[str, float]], *, y_label: str, limits: tuple[float, float]
+    groups: Mapping[str, Mapping[str, float]],
+    *,
+    y_label: str,
+    limits: tuple[float, float],
+    legend: str = "lower right",
 ) -> bytes:
-    """Groups of named bars on one axis that shows the values between ``limits``; a PNG file."""
+    """Groups of named bars on one axis that shows the values between ``limits``; a PNG file.
+
+    ``legend``: where the names stand, in matplotlib's words.
+    """
     figure, (axis,) = _figure(1, 2.6)
     names = list(next(iter(groups.values())))
     width = 0.8 / len(names)
@@ -116,7 +123,7 @@ def draw_bars(
     axis.set_xticks(np.arange(len(groups)), list(groups))
     axis.set_ylim(*limits)
     axis.set_ylabel(y_label, fontsize=8)
-    axis.legend(loc="lower right", fontsize=7, ncols=len(names))
+    axis.legend(loc=legend, fontsize=7, ncols=len(names))
     return _png(figure)
 
 

@@ -50,12 +50,11 @@ from nerf_ad.models.fields.planes import PlaneFieldConfig
 from nerf_ad.models.talking_head import Condition, TalkingHead, TalkingHeadConfig
 from nerf_ad.training.head import (
     HeadModule,
-    HeadTask,
     HeadTrainingConfig,
     MeasuredConditions,
-    WaitingStepper,
     head_parameters,
 )
+from nerf_ad.training.head_steps import HeadTask, WaitingStepper
 from nerf_ad.training.stage import StageState
 
 RATIO_WANTED = 3.0

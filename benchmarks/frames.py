@@ -36,7 +36,7 @@ from nerf_ad.core.files import write_bytes
 from nerf_ad.core.workers import in_order, single_threads
 from nerf_ad.dataset.dataset import Dataset
 from nerf_ad.media.encoder import VideoWriter
-from nerf_ad.models.layered_renderer import LayeredRenderer
+from nerf_ad.models.layered_renderer import LayeredRenderer, can_layer
 from nerf_ad.models.talking_head import Condition, TalkingHead
 
 SLOW_FRAMES = 12
@@ -215,6 +215,9 @@ def main() -> int:
     body = getattr(avatar, "body", None)
     if not isinstance(body, PlanesBody):
         sys.stderr.write(f"error: {arguments.avatar} is not an avatar of the planes field\n")
+        return 2
+    if not can_layer(body.head):
+        sys.stderr.write(f"error: the field of {arguments.avatar} has no layers to draw by\n")
         return 2
     if arguments.dataset is None:
         codes = random_walk(len(body.motion.eyes), body.head.config.mouth_dim)

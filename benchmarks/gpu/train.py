@@ -25,7 +25,7 @@ from unittest.mock import MagicMock
 
 if TYPE_CHECKING:
     from nerf_ad.dataset.dataset import Dataset
-    from nerf_ad.training.head import HeadTask
+    from nerf_ad.training.head_steps import HeadTask
     from nerf_ad.training.planes import PlanesBench
 
 MARKS = (2.5, 5, 10, 20, 40, 60, 120, 300, 600, 1200, 1800)
@@ -121,7 +121,8 @@ def prepare_task(arguments: argparse.Namespace, dataset: "Dataset", folder: Path
     from nerf_ad.models.talking_head import Condition
     from nerf_ad.presets import FAST
     from nerf_ad.training.fast import speech_windows
-    from nerf_ad.training.head import HeadModule, HeadTask, MeasuredConditions, head_parameters
+    from nerf_ad.training.head import HeadModule, MeasuredConditions, head_parameters
+    from nerf_ad.training.head_steps import HeadTask
     from nerf_ad.training.planes import open_bench, open_rays, teach_torso
     from nerf_ad.training.run_log import RunLog
     from nerf_ad.training.speech import fit_speech
@@ -214,7 +215,7 @@ def train_head(
 ) -> list[dict[str, Any]]:
     """Fit the head in what is left of the time, and look at the marks."""
     from nerf_ad.core.events import Warned
-    from nerf_ad.training.head import fit_head
+    from nerf_ad.training.head_fit import fit_head
     from nerf_ad.training.schedule import Clock as StageClock
 
     rows: list[dict[str, Any]] = []
@@ -383,7 +384,8 @@ def whole_steps(arguments: argparse.Namespace, task: "HeadTask") -> dict[str, An
 
     from nerf_ad.dataset.resident import ResidentRays
     from nerf_ad.dataset.sampler import RaySamplingConfig, RaySource
-    from nerf_ad.training.head import HeadTrainingConfig, StreamingStepper
+    from nerf_ad.training.head import HeadTrainingConfig
+    from nerf_ad.training.head_steps import StreamingStepper
 
     if not isinstance(task.rays, ResidentRays):
         return {}

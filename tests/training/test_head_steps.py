@@ -16,16 +16,14 @@ from nerf_ad.presets import TINY
 from nerf_ad.training.head import (
     HeadModule,
     HeadOnGpuConfig,
-    HeadTask,
     HeadTrainingConfig,
     MeasuredConditions,
-    StreamingStepper,
-    WaitingStepper,
-    fit_head,
     head_parameters,
     skew,
     turned,
 )
+from nerf_ad.training.head_fit import fit_head
+from nerf_ad.training.head_steps import HeadTask, StreamingStepper, WaitingStepper
 from nerf_ad.training.planes import PlanesBench, open_bench, open_frames, open_rays, teach_torso
 from nerf_ad.training.run_log import RunLog
 from nerf_ad.training.stage import StageState
@@ -178,7 +176,7 @@ def test_clipping_is_that_of_apply(tmp_path: Path) -> None:
 
 
 def streamed_events(bench: PlanesBench, monkeypatch: pytest.MonkeyPatch) -> Iterator[object]:
-    monkeypatch.setattr("nerf_ad.training.head.WaitingStepper", StreamingStepper)
+    monkeypatch.setattr("nerf_ad.training.head_fit.WaitingStepper", StreamingStepper)
     task = make_task(bench)
     return fit_head(
         CONFIG, bench.model, task.module, task.state, task.rays, bench.poses, task.conditions, seconds=None
@@ -248,3 +246,44 @@ def test_towards_the_end_a_square_is_looked_at(
         for top in range(frame.shape[1] - side + 1)
         for left in range(frame.shape[2] - side + 1)
     )
+
+
+@pytest.mark.parametrize("num_threads", [2, 3])
+@pytest.mark.parametrize("with_patch", [False, True])
+def test_threads_side_by_side_make_the_gradients_of_the_whole(
+    bench: PlanesBench,
+    num_threads: int,
+    with_patch: bool,  # noqa: FBT001 - pytest's
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    start = {name: value.clone() for name, value in bench.model.state_dict().items()}
+    seen = []
+    for count in (1, num_threads):
+        bench.model.load_state_dict(start)
+        task = make_task(bench)._replace(lpips=Watching())
+        monkeypatch.setattr(torch, "get_num_threads", lambda count=count: count)
+        stepper = WaitingStepper(task)
+        monkeypatch.undo()
+        stepper.with_patch = with_patch
+        with torch.no_grad():
+            task.module.corrections.delta.fill_(0.1)
+        result, is_good = stepper.step()
+        stepper.close()
+        assert is_good
+        gradients = {
+            name: value.grad.clone()
+            for name, value in task.module.named_parameters()
+            if value.grad is not None
+        }
+        learnt = {name: value.clone() for name, value in bench.model.field.state_dict().items()}
+        seen.append((float(result.loss.detach()), float(result.error), gradients, learnt))
+    (loss, error, whole, learnt), (loss_of_parts, error_of_parts, parts, learnt_of_parts) = seen
+    assert loss_of_parts == pytest.approx(loss, rel=1e-5)
+    assert error_of_parts == pytest.approx(error, rel=1e-5)
+    assert whole.keys() == parts.keys()
+    assert whole["corrections.delta"].any()
+    for name, gradient in whole.items():
+        torch.testing.assert_close(parts[name], gradient, atol=1e-5 * float(gradient.abs().max()), rtol=1e-4)
+    for name, value in learnt.items():  # Adam's first step is the sign of a gradient, whatever its size
+        moved = (learnt_of_parts[name] - value).abs() > 1e-4
+        assert moved.float().mean() < 0.02, name

@@ -44,6 +44,7 @@ def prepare_cpu(num_threads: int | None = None) -> None:
             libc = ctypes.CDLL("libc.so.6")
             libc.mallopt(-4, 0)  # M_MMAP_MAX: no separate mappings
             libc.mallopt(-1, 512 << 20)  # M_TRIM_THRESHOLD: keep up to 512 MB
+            libc.mallopt(-8, 1)  # M_ARENA_MAX: what one thread gave back, another one takes
         except (OSError, AttributeError):
             return
 

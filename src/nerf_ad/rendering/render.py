@@ -74,14 +74,13 @@ def render_events(
     """
     prepare_cpu()
     _check(audio, video, start, seconds)
-    heard, sound = (
-        _cut(read_audio(audio, rate=SPEECH_RATE), start, seconds),
-        read_sound(audio, start, seconds),
-    )
+    heard = _cut(read_audio(audio, rate=SPEECH_RATE), start, seconds)
     plate = None if background is None else _plate(background, avatar.manifest.size)
     path = None if poses is None else _poses(poses)
     yield Progress(stage="listening", done=0, total=1)
     drive = drive_with_audio(avatar, heard, encoder=open_encoder(avatar, speech), poses=path)
+    del heard
+    sound = read_sound(audio, start, seconds)  # only now: an hour of it takes 700 MB
     yield Progress(stage="listening", done=1, total=1)
     total = len(drive.camera_to_world)
     size = (avatar.manifest.size, avatar.manifest.size)

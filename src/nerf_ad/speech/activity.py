@@ -10,6 +10,8 @@ from scipy import ndimage
 
 HOP_SECONDS = 0.01
 """Step of the loudness curve."""
+PIECE = 6000
+"""Steps whose samples are looked at together."""
 BELOW_SPEECH_DB = 40.0
 """How far below the loud parts (95th percentile) silence begins (ours)."""
 FLOOR_DB = -60.0
@@ -35,9 +37,12 @@ def speech_activity(
     """
     hop = max(1, round(HOP_SECONDS * rate))
     count = max(1, -(-len(samples) // hop))
-    padded = np.zeros(count * hop, np.float64)
-    padded[: len(samples)] = samples
-    power = ndimage.uniform_filter1d(np.square(padded).reshape(count, hop).mean(axis=1), 3, mode="nearest")
+    power = np.zeros(count)
+    for first in range(0, count, PIECE):
+        part = samples[first * hop : (first + PIECE) * hop].astype(np.float64)
+        padded = np.pad(part, (0, -len(part) % hop)).reshape(-1, hop)
+        power[first : first + len(padded)] = np.square(padded).mean(axis=1)
+    power = ndimage.uniform_filter1d(power, 3, mode="nearest")
     loudness = 10 * np.log10(power + 1e-12)
     threshold = max(float(np.percentile(loudness, 95)) - BELOW_SPEECH_DB, FLOOR_DB)
     speaks = loudness > threshold

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Float32
 from torch import Tensor
+from torch.nn import functional as F
 
 SAMPLE_RATE: Final = 16_000
 """Samples per second of every waveform here."""
@@ -24,6 +25,8 @@ _LINEAR_HZ = 200 / 3
 _BREAK_HZ = 1000.0
 _BREAK_MEL = _BREAK_HZ / _LINEAR_HZ
 _LOG_STEP = np.log(6.4) / 27
+_PIECE: Final = 6000
+"""Frames that are transformed together: an hour's spectrum at once would be over a gigabyte."""
 _FLOOR: Final = 1e-8
 """Power below which everything is silence: 16-bit quantisation noise, and well below a quiet room."""
 
@@ -64,10 +67,16 @@ def mel_power(waveform: Float32[Tensor, "samples"], hop: int) -> Float32[Tensor,
 
     Needs more than 200 samples.
     """
-    spectrum = torch.stft(
-        waveform, WINDOW_SAMPLES, hop, window=torch.hann_window(WINDOW_SAMPLES), return_complex=True
-    )
-    return mel_filters() @ spectrum.abs().square()
+    window, reach = torch.hann_window(WINDOW_SAMPLES), WINDOW_SAMPLES // 2
+    padded = F.pad(waveform[None], (reach, reach), mode="reflect")[0]
+    count = 1 + len(waveform) // hop
+    power = waveform.new_empty(NUM_BINS, count)
+    for first in range(0, count, _PIECE):
+        last = min(first + _PIECE, count)
+        part = padded[first * hop : (last - 1) * hop + WINDOW_SAMPLES]
+        spectrum = torch.stft(part, WINDOW_SAMPLES, hop, window=window, center=False, return_complex=True)
+        power[:, first:last] = mel_filters() @ spectrum.abs().square_()
+    return power
 
 
 class MelEncoder:
@@ -84,5 +93,5 @@ class MelEncoder:
         steps = num_steps(len(waveform))
         padded = np.pad(waveform, (0, (steps + 1) * STEP_SAMPLES - len(waveform)))
         power = mel_power(torch.from_numpy(padded), STEP_SAMPLES)[:, :steps]
-        features: np.ndarray = ((power.clamp(min=_FLOOR).log10() + 8) / 8).T.contiguous().numpy()
+        features: np.ndarray = power.clamp_(min=_FLOOR).log10_().add_(8).div_(8).T.contiguous().numpy()
         return features

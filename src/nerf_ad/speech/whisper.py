@@ -103,7 +103,7 @@ class WhisperEncoder:
             fade = piece_weight(is_first=start == starts[0], is_last=start == starts[-1])
             total[start : start + PIECE] += fade * torch.cat([layers[i][0] for i in self._layers], dim=-1)
             weight[start : start + PIECE] += fade
-        features: np.ndarray = (total[:steps] / weight[:steps]).numpy()
+        features: np.ndarray = total[:steps].div_(weight[:steps]).numpy()
         return features
 
 
@@ -135,8 +135,9 @@ def _log_mel(waveform: Float32[np.ndarray, "samples"], steps: int) -> Float32[Te
     neighbouring pieces see the same numbers.
     """
     padded = np.pad(waveform, (0, steps * STEP_SAMPLES - len(waveform)))
-    log = mel_power(torch.from_numpy(padded), STEP_SAMPLES // 2)[:, : 2 * steps].clamp(min=1e-10).log10()
-    return (log.maximum(log.max() - _DYNAMIC_RANGE) + 4) / 4
+    power = mel_power(torch.from_numpy(padded), STEP_SAMPLES // 2)[:, : 2 * steps]
+    log = power.clamp_(min=1e-10).log10_()
+    return log.clamp_(min=float(log.max()) - _DYNAMIC_RANGE).add_(4).div_(4)
 
 
 def _state(variables: Mapping[str, np.ndarray[Any, np.dtype[Any]]]) -> dict[str, Tensor]:

@@ -35,9 +35,8 @@ from nerf_ad.training.head import (
     HeadModule,
     HeadOnGpuConfig,
     HeadTrainingConfig,
-    fit_head,
-    tighten_grid,
 )
+from nerf_ad.training.head_fit import fit_head, tighten_grid
 from nerf_ad.training.previews import Previewer
 from nerf_ad.training.run_log import RunLog
 from nerf_ad.training.stage import StageState

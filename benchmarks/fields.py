@@ -12,8 +12,8 @@ each has all its samples. Every way sees the same rays and samples, in turns, on
 * *hashed planes*: ER-NeRF's hashed tri-plane and heads in eager PyTorch (``models.fields.hashed_planes``).
 
 "forward" is the field alone, keeping what gradients need; "forward and backward" adds the gradients of points
-and parameters; "step" is a whole training step as ``training.head`` makes it: poses corrected, rays marched,
-field, compositing, loss, gradients, their norm, Adam, moving average, occupancy.
+and parameters; "step" is a whole training step as ``training.head_steps`` makes it: poses corrected, rays
+marched, field, compositing, loss, gradients, their norm, Adam, moving average, occupancy.
 
 **Floor.** What no program of these numbers can be faster than: the larger of operations over the speed of a
 2048 x 2048 x 2048 product and bytes over the speed of a large copy, both measured in turns with everything
@@ -118,7 +118,7 @@ class BoxRays(RaySource):
         self.batches = [self._batch(scene.num_rays, generator) for _ in range(NUM_BATCHES)]
         self.drawn = 0
 
-    def draw(self) -> DeviceRays:
+    def draw(self, *, with_patch: bool = False) -> DeviceRays:  # noqa: ARG002 - squares are not timed
         """The next batch."""
         self.drawn += 1
         return self.batches[self.drawn % NUM_BATCHES]

@@ -22,13 +22,22 @@ def most(row: dict[str, Any], kind: str) -> float:
 def verdict(clips: dict[int, dict[str, Any]], every: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """The bar: how much the hungriest piece took, and whether memory is flat over clip length."""
     good = {number: row for number, row in clips.items() if "failed" not in row}
-    found: dict[str, Any] = {}
+    failed = sorted(name for name, row in every.items() if "failed" in row)
+    found: dict[str, Any] = {"failed": failed} if failed else {}
     peaks = {name: row["peak_mb"] for name, row in every.items() if "peak_mb" in row}
     if peaks:
         name = max(peaks, key=lambda one: peaks[one])
-        found |= {"most_mb": peaks[name], "most_by": name, "within_2_gb": peaks[name] <= HOST_MB}
+        found |= {
+            "most_mb": peaks[name],
+            "most_by": name,
+            "within_2_gb": peaks[name] <= HOST_MB and not failed,
+        }
     if len(good) > 1:
         short, long = min(good), max(good)
         grown = good[long]["peak_mb"] / good[short]["peak_mb"]
-        found |= {"clip_seconds": [short, long], "grown": round(grown, 3), "flat": grown <= FLAT}
+        found |= {
+            "clip_seconds": [short, long],
+            "grown": round(grown, 3),
+            "flat": grown <= FLAT and good == clips,
+        }
     return found

@@ -60,7 +60,7 @@ def is_as_good(figures: Mapping[str, float | None], target: Mapping[str, float |
 
 def compare(quick: Sequence[Point], slow: Sequence[Point], names: Sequence[str]) -> Factor:
     """When ``quick`` first was as good as ``slow`` at its end, in all the figures at once."""
-    quick, slow = sorted(quick), sorted(slow)
+    quick, slow = (sorted(points, key=lambda point: point.seconds) for points in (quick, slow))
     ends = quick[-1].seconds if quick else None
     if not slow:
         return Factor({}, None, None, None, ends)

@@ -13,7 +13,7 @@ ROWS = {
     "clip 600": row(700.0),
     "sound 3600": row(2100.0),
     "clip 10": row(600.0),
-    "clip 60": {"failed": "why"},
+    "clip 60": row(650.0),
 }
 
 
@@ -25,6 +25,14 @@ def test_the_verdict_tells_the_hungriest_and_the_growth() -> None:
     said = verdict(rows_of(ROWS, "clip"), ROWS)
     assert (said["most_by"], said["within_2_gb"]) == ("sound 3600", False)
     assert (said["clip_seconds"], said["grown"], said["flat"]) == ([10, 600], 1.167, True)
+
+
+def test_what_failed_passes_no_bar() -> None:
+    rows = {"clip 10": row(600.0), "clip 60": row(650.0), "clip 600": {"failed": "ended by signal 9"}}
+    said = verdict(rows_of(rows, "clip"), rows)
+    assert said["failed"] == ["clip 600"]
+    assert not said["within_2_gb"]
+    assert not said["flat"]
 
 
 def test_a_clip_that_takes_much_more_is_not_flat() -> None:

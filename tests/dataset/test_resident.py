@@ -1,6 +1,7 @@
 """Frames in the device's memory: what is read of a pixel, and where rays fall, are the host's."""
 
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -117,6 +118,33 @@ def test_a_patch_is_a_square_of_one_frame_at_mouth_or_eyes(
     # MOUTH and EYES are smaller than a patch: around their middles (24, 33) and (24, 14), within the picture
     assert set(centres) == {(8, 16), (8, 0)}
     assert 0.45 < np.mean([top == 16 for _, top in centres]) < 0.95  # patch_mouth_share is 0.7
+
+
+def test_patches_come_from_every_frame_though_topk_may_sort(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def sorting(keys: torch.Tensor, k: int, *, sorted: bool) -> SimpleNamespace:  # noqa: A002 - torch's name
+        return SimpleNamespace(indices=whole(keys, k).indices.sort().values)
+
+    rays = ResidentRays(CONFIG, opened(), torch.Generator().manual_seed(4))
+    whole = torch.Tensor.topk
+    monkeypatch.setattr(torch.Tensor, "topk", sorting)  # CUDA's gives ascending places
+    seen = set()
+    for _ in range(300):
+        drawn = rays.draw(with_patch=True)
+        seen.add(int(drawn.frames[drawn.slot[-1]]))
+    assert seen == set(TRAIN)
+
+
+def test_a_patch_at_eyes_out_of_the_picture_is_on_the_head(
+    cache: PixelCache, plates: np.ndarray, background_of: np.ndarray
+) -> None:
+    sampler = host_sampler(cache, plates, background_of)
+    near = cache.pixels_of_head(5)
+    for _ in range(20):
+        sampler.config = CONFIG.model_copy(update={"patch_mouth_share": 0.0})
+        patch = sampler._patch(5)
+        assert np.isin(patch, near).any()
 
 
 def test_patches_lie_anywhere_in_a_larger_box_and_around_a_smaller_one() -> None:

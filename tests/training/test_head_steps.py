@@ -287,3 +287,35 @@ def test_threads_side_by_side_make_the_gradients_of_the_whole(
     for name, value in learnt.items():  # Adam's first step is the sign of a gradient, whatever its size
         moved = (learnt_of_parts[name] - value).abs() > 1e-4
         assert moved.float().mean() < 0.02, name
+
+
+def test_what_a_thread_raises_ends_the_fit_with_its_state_saved(
+    bench: PlanesBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    task = make_task(bench)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        events = fit_head(
+            CONFIG,
+            bench.model,
+            task.module,
+            task.state,
+            task.rays,
+            bench.poses,
+            task.conditions,
+            seconds=None,
+        )
+        next(events)  # some steps go well
+        done = task.state.step
+        monkeypatch.setattr("nerf_ad.training.head_steps.part_loss", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            list(events)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert done == task.state.step > 0
+    assert task.state.path.is_file()

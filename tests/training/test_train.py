@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -158,7 +159,16 @@ def run_until(person: Dataset, root: Path, *, stop_after: int | None = None) -> 
             return  # the generator is closed, and its ``finally`` saves
 
 
+@pytest.fixture(params=[1, 2])
+def threads(request: pytest.FixtureRequest) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("threads")
 def test_stopped_and_resumed_equals_never_stopped(person: Dataset, tmp_path: Path) -> None:
     run_until(person, tmp_path / "whole.avatar")
     for stop_after in (5, 6, 7, 8):

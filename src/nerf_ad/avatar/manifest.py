@@ -55,6 +55,8 @@ class FastManifest(AvatarManifest):
     """Sizes of the head and torso networks."""
     speech_code: SpeechCodeConfig
     """Sizes of the speech branch."""
+    sharpened_by: str = ""
+    """What looked at squares of mouth and eyes while the head was trained; empty where nothing did."""
 
 
 class FastAdManifest(AvatarManifest):
@@ -66,6 +68,8 @@ class FastAdManifest(AvatarManifest):
     """Sizes of the head and torso networks."""
     conditions: ConditionConfig
     """Sizes of what is between speech and mouth code."""
+    sharpened_by: str = ""
+    """What looked at squares of mouth and eyes while the head was trained; empty where nothing did."""
 
 
 class PaperManifest(AvatarManifest):

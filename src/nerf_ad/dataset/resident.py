@@ -261,13 +261,16 @@ class ResidentRays(RaySource):
         place = place.gather(1, taken.unsqueeze(-1).expand(-1, -1, 2)).squeeze(1)
         slot = self.slot
         if with_patch:
-            square = self._patch(chosen[:1])
+            # Which of the chosen ones is drawn too: ``topk`` gives them in no order that could be relied on.
+            where = torch.randint(self.num_frames, (1,), generator=draw, device=draw.device)
+            frame = chosen.index_select(0, where)
+            square = self._patch(frame)
             corner = torch.stack([square % store.size, square.div(store.size, rounding_mode="floor")], dim=1)
             place, flat = (
                 torch.cat([place, corner]),
-                torch.cat([flat, chosen[:1] * store.num_pixels + square]),
+                torch.cat([flat, frame * store.num_pixels + square]),
             )
-            slot = torch.cat([slot, torch.zeros_like(square)])
+            slot = torch.cat([slot, where.expand_as(square)])
         whole = store.packed.index_select(0, flat).view(torch.uint8).view(-1, BYTES)
         colours = whole[:, :6].float() / 255
         marks = whole[:, 7]

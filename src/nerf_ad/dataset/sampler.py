@@ -167,11 +167,12 @@ class RaySampler:
         )
 
     def _patch(self, frame: int) -> np.ndarray[Any, np.dtype[Any]]:
-        boxes = self.boxes[0 if self.generator.random() < self.config.patch_mouth_share else 1]
+        box = self.boxes[0 if self.generator.random() < self.config.patch_mouth_share else 1][frame]
         share = torch.from_numpy(self.generator.random(2))
-        flat = patch_pixels(
-            torch.from_numpy(boxes[frame]).double(), share, self.config.patch_size, self.cache.size
-        )
+        if (box[2:] <= box[:2]).any():  # out of the picture: somewhere on the head instead
+            row, column = np.divmod(self._pixels(frame, 1, (0, 0)), self.cache.size)
+            box = np.concatenate([column, row, column + 1, row + 1])
+        flat = patch_pixels(torch.from_numpy(box).double(), share, self.config.patch_size, self.cache.size)
         return np.asarray(flat.numpy())
 
     def _pixels(self, frame: int, count: int, in_boxes: tuple[int, int]) -> np.ndarray[Any, np.dtype[Any]]:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, cast
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 CHUNK = 4096
@@ -111,8 +112,12 @@ class _Shading(torch.autograd.Function):
         return density, rgb
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
         by_density, by_rgb = gradients
+        if ctx.saved is None:
+            message = "what the gradients need was given back by the backward pass before"
+            raise RuntimeError(message)
         (density,) = ctx.saved_tensors
         joined, width, chunk = ctx.joined, ctx.width, ctx.chunk
         dtype, num_samples = joined[0].dtype, len(density)

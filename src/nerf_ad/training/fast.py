@@ -104,7 +104,7 @@ def fast_stages(
     conditions = MeasuredConditions(Condition(mouth, eyes, bench.shots), code_noise=config.head.code_noise)
     parameters = head_parameters(module, config.head)
     left = None if budget is None else max(10.0, budget - spent - speech.seconds)
-    yield from teach_head(bench, config.head, module, parameters, conditions, left)
+    sharpened_by = yield from teach_head(bench, config.head, module, parameters, conditions, left)
 
     manifest = FastManifest(
         name=root.name,
@@ -114,6 +114,7 @@ def fast_stages(
         size=size,
         head=model.config,
         speech_code=config.speech_code,
+        sharpened_by=sharpened_by,
         speech=config.speech,
         speech_channels=channels,
         speech_id=track.encoder,

@@ -116,7 +116,9 @@ def fast_ad_stages(
     parameters = head_parameters(module, config.head) + hearing_parameters(mouth, config.hearing)
     left = None if budget is None else max(10.0, budget - spent)
     made_from = made_from_both(faces, learned)
-    yield from teach_head(bench, config.head, module, parameters, conditions, left, made_from=made_from)
+    sharpened_by = yield from teach_head(
+        bench, config.head, module, parameters, conditions, left, made_from=made_from
+    )
 
     yield Progress(stage="saving", done=0, total=2)
     mouth.eval()
@@ -124,7 +126,7 @@ def fast_ad_stages(
     if faces is not None:
         write_anatomy(root / "anatomy.npz", dataset, faces, learned, mouth.conditions, is_smoothed=True)
     yield Progress(stage="saving", done=1, total=2)
-    _assemble(bench, shop, config, root, mouth).save()
+    _assemble(bench, shop, config, root, mouth, sharpened_by).save()
     config.save_toml(root / "config.toml")
     yield Progress(stage="saving", done=2, total=2)
     yield Saved(path=str(root))
@@ -157,7 +159,12 @@ def closed_lips(landmarks: Float[np.ndarray, "frames 478 3"]) -> Bool[Tensor, "f
 
 
 def _assemble(
-    bench: PlanesBench, shop: Workshop, config: FastAdTrainConfig, root: Path, mouth: HeardMouth
+    bench: PlanesBench,
+    shop: Workshop,
+    config: FastAdTrainConfig,
+    root: Path,
+    mouth: HeardMouth,
+    sharpened_by: str,
 ) -> FastAdAvatar:
     dataset = bench.dataset
     manifest = FastAdManifest(
@@ -172,5 +179,6 @@ def _assemble(
         source_sha256=dataset.manifest.source.sha256,
         head=bench.model.config,
         conditions=config.conditions,
+        sharpened_by=sharpened_by,
     )
     return FastAdAvatar(manifest, bench.model, mouth, bench.ready.basis, recorded_motion(bench), root)

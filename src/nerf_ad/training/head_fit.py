@@ -1,5 +1,6 @@
 """Fitting the head: steps until the budget is spent, and the grid made tight behind them."""
 
+import contextlib
 from collections.abc import Iterator
 
 import torch
@@ -7,9 +8,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from nerf_ad.core.events import Event, Metric, Progress, Warned
-from nerf_ad.dataset.sampler import RaySource
+from nerf_ad.core.workers import in_order, single_threads
+from nerf_ad.dataset.sampler import DeviceRays, RaySource
 from nerf_ad.metrics.perceptual import Lpips
-from nerf_ad.models.talking_head import TalkingHead
+from nerf_ad.models.talking_head import HeadRays, TalkingHead
 from nerf_ad.training.head import HeadConditions, HeadModule, HeadTrainingConfig
 from nerf_ad.training.head_steps import HeadStepper, HeadTask, StreamingStepper, WaitingStepper
 from nerf_ad.training.schedule import Budget, decayed
@@ -87,8 +89,10 @@ def fit_head(
             if state.save_is_due():
                 state.save()
     finally:
-        stepper.close()
-        state.save()
+        try:
+            stepper.close()
+        finally:
+            state.save()
     state.average.swap(module)
 
 
@@ -108,10 +112,16 @@ def tighten_grid(
     pays for every cell that is left (ours).
     """
     model.grid.importance.zero_()
-    for done in range(1, num_batches + 1):
-        batch = rays.draw()
-        head = model.head(batch.pixels, batch.slot, poses[batch.frames], conditions.show(batch.frames))
-        model.grid.observe(head.points, head.weights)
-        if done % 16 == 0:
-            yield Progress(stage="tightening", done=done, total=num_batches)
+
+    @torch.no_grad()
+    def look(batch: DeviceRays) -> HeadRays:
+        return model.head(batch.pixels, batch.slot, poses[batch.frames], conditions.show(batch.frames))
+
+    workers = torch.get_num_threads() if poses.device.type == "cpu" else 0
+    batches = (rays.draw() for _ in range(num_batches))
+    with single_threads() if workers else contextlib.nullcontext():
+        for done, head in enumerate(in_order(look, batches, num_workers=workers), start=1):
+            model.grid.observe(head.points, head.weights)
+            if done % 16 == 0:
+                yield Progress(stage="tightening", done=done, total=num_batches)
     model.grid.prune(threshold=config.prune_threshold, decay=1.0)

@@ -84,14 +84,16 @@ class WaitingStepper(HeadStepper):
 
     def __init__(self, task: HeadTask) -> None:
         self.task = task
-        self.in_bfloat16 = task.config.in_bfloat16 and multiplies_bfloat16()
-        self.num_threads = torch.get_num_threads()
+        is_on_cpu = task.poses.device.type == "cpu"
+        self.in_bfloat16 = task.config.in_bfloat16 and is_on_cpu and multiplies_bfloat16()
+        self.num_threads = min(torch.get_num_threads(), MOST_THREADS) if is_on_cpu else 1
         self._pool = ThreadPoolExecutor(self.num_threads) if self.num_threads > 1 else None
 
     def step(self) -> tuple[HeadLoss, bool]:
         """Draw, look, learn."""
         if self._pool is not None:
-            result = self._side_by_side(self._pool)
+            with single_threads():
+                result = self._side_by_side(self._pool)
             is_good = self.task.state.apply(result.loss, has_gradients=True)
         else:
             result = self.task.loss(in_bfloat16=self.in_bfloat16, with_patch=self.with_patch)
@@ -119,8 +121,7 @@ class WaitingStepper(HeadStepper):
             gradients = torch.autograd.grad(result.loss, learnt, allow_unused=True, materialize_grads=True)
             return result._replace(loss=result.loss.detach()), gradients
 
-        with single_threads():
-            done = list(pool.map(look, parted(drawn, self.num_threads)))
+        done = list(pool.map(look, parted(drawn, self.num_threads)))
         for value, *gradients in zip(learnt, *(gradients for _, gradients in done), strict=True):
             value.grad = gradients[0].contiguous()  # what a fused Adam takes for granted
             for gradient in gradients[1:]:
@@ -209,6 +210,10 @@ class StreamingStepper(HeadStepper):
             self.complaint = f"steps are launched one by one: {' '.join(str(error).split())[:200]}"
             return
         self.graph, self.captures_patch = graph, self.with_patch
+
+
+MOST_THREADS = 8
+"""With more, a part of the rays fills less than a chunk of samples; two were measured (decision 0022)."""
 
 
 class DrawnRays(NamedTuple):

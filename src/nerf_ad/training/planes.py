@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from nerf_ad.avatar.avatar import Motion
 from nerf_ad.core.errors import UsageError, WeightsError
 from nerf_ad.core.events import Event, Progress, Warned
+from nerf_ad.core.weights import extractor_id
 from nerf_ad.dataset.dataset import Dataset
 from nerf_ad.dataset.expression import (
     EYE_STATES,
@@ -161,8 +162,8 @@ def teach_head(
     seconds: float | None,
     *,
     made_from: str = "",
-) -> Generator[Event, None, None]:
-    """Fit the head with previews, and drop what its grid does not need.
+) -> Generator[Event, None, str]:
+    """Fit the head with previews, and drop what its grid does not need; returns what sharpened it.
 
     ``made_from``: digests of the stages whose networks make the mouth code.
     """
@@ -180,6 +181,7 @@ def teach_head(
         if isinstance(event, Progress):
             yield from previewer.look()
     yield from tighten_grid(config, model, rays, poses, conditions)
+    return "" if lpips is None else extractor_id(f"lpips-{lpips.backbone}")
 
 
 def _find_lpips(config: HeadTrainingConfig, model: TalkingHead) -> Generator[Event, None, Lpips | None]:

@@ -11,7 +11,7 @@ from tests.evaluation.test_face_figures import Told
 from nerf_ad.cli.main import main
 from nerf_ad.core.errors import MediaError, UsageError, WeightsError
 from nerf_ad.evaluation import rows, sound
-from nerf_ad.evaluation.pair import Clip, evaluate_pair, still_frame
+from nerf_ad.evaluation.pair import Clip, Pair, evaluate_pair, refuse_folder, refuse_lengths, still_frame
 from nerf_ad.evaluation.rows import spans
 from nerf_ad.face.landmarks import NUM_POINTS, FaceLandmarks
 from nerf_ad.media.audio import Waveform
@@ -184,3 +184,25 @@ def test_spans_of_frames() -> None:
     assert spans([0, 4, 8, 9, 10, 20]) == "0-8 by 4, 9-10, 20"
     assert spans([]) == ""
     assert spans([7]) == "7"
+
+
+def test_results_are_never_put_over_an_avatar_or_a_file(tmp_path: Path) -> None:
+    for name in ("avatar.toml", "dataset.toml"):
+        folder = tmp_path / name.removesuffix(".toml")
+        folder.mkdir()
+        (folder / name).write_text("")
+        with pytest.raises(UsageError, match="own figures would be lost"):
+            refuse_folder(folder)
+    file = tmp_path / "picture.png"
+    file.write_text("")
+    for place in (file, file / "below"):
+        with pytest.raises(UsageError, match="not a folder"):
+            refuse_folder(place)
+    refuse_folder(tmp_path / "new" / "folder")
+
+
+def test_a_file_that_does_not_tell_its_length_is_not_judged_by_it(tmp_path: Path) -> None:
+    clips = [Clip(tmp_path / name, None, None) for name in ("made.mkv", "real.mp4")]  # type: ignore[arg-type]
+    refuse_lengths(Pair(*clips), 0.0, 3.2)
+    with pytest.raises(MediaError, match="differ by more"):
+        refuse_lengths(Pair(*clips), 2.0, 3.2)

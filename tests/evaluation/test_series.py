@@ -27,6 +27,13 @@ def test_means_and_intervals_are_of_the_measured_frames(rng: np.random.Generator
     assert book.last("none", 2) is None
 
 
+def test_few_frames_of_a_short_clip_have_no_interval(rng: np.random.Generator) -> None:
+    for step in (1, 10, 30):  # 3.2 s: four values are not four seconds
+        book = SeriesBook()
+        book.add_all(range(0, 80, step), "psnr", rng.normal(30, 2, len(range(0, 80, step))))
+        assert intervals(book.all(), 25) == {}
+
+
 def test_the_table_has_a_direction_and_an_interval_for_every_figure() -> None:
     result = {
         "psnr": 31.234,

@@ -83,11 +83,11 @@ def test_a_head_stopped_between_steps_goes_on_as_if_never_stopped(
     root = tmp_path / "parts.avatar"
     draw_rays, drawn = RaySampler.draw, list[int]()
 
-    def interrupted(sampler: RaySampler) -> RayBatch:
+    def interrupted(sampler: RaySampler, *, with_patch: bool = False) -> RayBatch:
         if len(drawn) == 5:
             raise KeyboardInterrupt
         drawn.append(1)
-        return draw_rays(sampler)
+        return draw_rays(sampler, with_patch=with_patch)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(RaySampler, "draw", interrupted)

@@ -46,7 +46,9 @@ def evaluation_page(
         by: figure that the worst frames are chosen by.
         pictures: which of ``worst.png`` and ``mouths.png`` are there.
     """
-    write_bytes(folder / "curves.png", draw_curves(row))
+    curves = draw_curves(row)
+    if curves is not None:
+        write_bytes(folder / "curves.png", curves)
     known = {figure.key: figure for figure in FIGURES}
     boxes = [
         Figure(shown(result[key], known[key].digits), f"{known[key].title} ({known[key].better} is better)")
@@ -62,10 +64,14 @@ def evaluation_page(
     sections = [
         Section(
             "Side by side",
-            videos=[("side_by_side.mp4", "left recorded, right made, with the recording's sound")],
+            videos=[("side_by_side.mp4", "left recorded, right made")],
         ),
         Section("Figures", TABLE_TEXT, table=Table(table.head, table.rows, numeric=table.head[2:])),
-        Section("Over time", pictures=[("curves.png", "made against recorded, frame by frame")]),
+        *(
+            [Section("Over time", pictures=[("curves.png", "made against recorded, measured frames joined")])]
+            if curves is not None
+            else []
+        ),
         *(
             Section(heading, pictures=[(name, captions[name])])
             for name, heading in (("worst.png", "Worst frames"), ("mouths.png", "Mouths"))
@@ -77,8 +83,8 @@ def evaluation_page(
     return page(title, lead, boxes, sections)
 
 
-def draw_curves(row: Row) -> bytes:
-    """Figures over the seconds of the clip; a PNG file."""
+def draw_curves(row: Row) -> bytes | None:
+    """Figures over the seconds of the clip, a PNG file; None where no figure has two frames."""
     series, at = row.series(), np.array(row.frames)
     panels: list[tuple[str, Curves]] = [
         (label, {name: _spread(series[name], at) for name in names if _is_curve(series.get(name))})
@@ -88,9 +94,10 @@ def draw_curves(row: Row) -> bytes:
         panels += [
             (label, {"made": _spread(made, at), "recorded": _spread(real, at)})
             for label, (made, real) in row.faces.curves().items()
+            if _is_curve(made) and _is_curve(real)
         ]
     drawn = [(label, curves) for label, curves in panels if curves]
-    return draw_series(at / row.recording.fps, drawn)
+    return draw_series(at / row.recording.fps, drawn) if drawn else None
 
 
 def _is_curve(series: Series | None) -> bool:
@@ -119,7 +126,7 @@ def _facts(result: Mapping[str, Any]) -> list[tuple[str, str]]:
         if name not in skipped and not isinstance(value, float)
     ]
     rows = [
-        (f"column: {ROWS[name]}", f"{row['means']}; pictures in each {row['pictures_every']}th frame")
+        (f"column: {ROWS[name]}", f"{row['means']}; pictures in one of {row['pictures_every']} frames")
         for name, row in result.get("rows", {}).items()
         if name in ROWS
     ]

@@ -82,6 +82,7 @@ def evaluate_events(
     prepare_cpu()
     folder = out or avatar.root
     drive, frames = drive_with_recording(avatar, dataset)
+    every = min(every, len(frames))
     measured = frames[::every]
     start, stop = (edge / avatar.manifest.fps for edge in (frames.start, frames.stop))
     sound = read_audio(dataset.layout.audio)

@@ -70,6 +70,7 @@ def benchmark_methods_events(
         BadInputError: the folder holds a benchmark of other settings, or cannot be written.
         NerfAdError: at the end, where a row failed.
     """
+    choose_device(config.device)  # refuses what is not there before anything is written
     people = _open(datasets)
     _settle(out, config)
     prepare_cpu()

@@ -24,7 +24,7 @@ from jaxtyping import UInt8
 
 from nerf_ad.core.errors import MediaError, UsageError
 from nerf_ad.core.events import Event, Progress, Saved, Warned
-from nerf_ad.core.files import read_json, sha256_file, write_json
+from nerf_ad.core.files import explained, read_json, sha256_file, write_json
 from nerf_ad.dataset.dataset import LandmarkTrack
 from nerf_ad.evaluation.exhibits import Exhibits
 from nerf_ad.evaluation.regions import LandmarkRegions
@@ -151,10 +151,11 @@ def evaluate_pair_events(
     Raises:
         BadInputError: ``syncnet`` cannot be used.
         MediaError: a file cannot be read; lengths or shapes differ; a video shows no face.
-        UsageError: ``every`` is below 1.
+        UsageError: ``every`` is below 1, or ``out`` cannot take the result.
     """
     if every < 1:
         raise UsageError(f"--every must be a whole number from 1, not {every}", hint="--every 1 compares all")
+    refuse_folder(out)
     network = None if syncnet is None else load_syncnet(syncnet)
     pair = open_pair(generated, reference)
     with contextlib.ExitStack() as stack:
@@ -168,7 +169,8 @@ def evaluate_pair_events(
             sounds = yield from sounds_of_pair(*videos, seconds=min(count) / pair.fps)
         recording = PairRecording(pair, faces, tools)
         total = min(count) or pair.real.info.num_frames
-        thin = -(-total // ROW_PICTURES)
+        every = min(every, max(total, 1))
+        thin = max(every, -(-total // ROW_PICTURES))
         still = still_frame(faces)
         rest = next(itertools.islice(pair.real.pictures(pair.fps, pair.size), still, None))
         own = Row(recording, step=1, picture_every=every, sound=sounds and sounds.made)
@@ -287,14 +289,31 @@ def refuse_lengths(pair: Pair, made: float, real: float) -> None:
     """Of different words no figure means anything; seconds.
 
     Raises:
-        MediaError: they differ by more than ``LENGTHS``.
+        MediaError: they differ by more than ``LENGTHS``. A file that does not tell its length (0) is not
+            judged by it.
     """
-    if abs(made - real) > LENGTHS * max(made, real):
+    if min(made, real) > 0 and abs(made - real) > LENGTHS * max(made, real):
         raise MediaError(
             f"{pair.made.path} lasts {made:.2f} s and {pair.real.path} {real:.2f} s: they differ by more "
             f"than {LENGTHS:.0%}",
             hint="cut both to the same stretch; frames are compared one by one from the first",
         )
+
+
+def refuse_folder(out: Path) -> None:
+    """Refuse a place for results before anything is measured.
+
+    Raises:
+        UsageError: a file is in the way, or an avatar or a data set lies there, whose files have these names.
+    """
+    with explained(out):
+        if any(place.is_file() for place in (out, *out.absolute().parents)):
+            raise UsageError(f"{out} is or lies below a file, not a folder", hint="choose another --out")
+        if any((out / name).is_file() for name in ("avatar.toml", "dataset.toml")):
+            raise UsageError(
+                f"{out} is an avatar or a data set, whose own figures would be lost",
+                hint="choose another --out",
+            )
 
 
 def find_faces(pair: Pair, detector: LandmarkDetector) -> Generator[Event, None, tuple[Count, Faces, Faces]]:

@@ -78,12 +78,13 @@ def open_instruments(
     detector, lpips, identity = None, None, None
     try:
         detector = stack.enter_context(build_landmark_detector())
-    except WeightsError as error:
-        yield Warned(message=f"lips, landmarks and action units are not measured: {error.message}")
+    except NerfAdError as error:
+        what = "lips, landmarks, action units, likeness, blinks, jitter and sync are not measured"
+        yield Warned(message=f"{what}: {error.message}{_remedy(error)}")
     try:
         lpips = build_lpips(device=device)
     except WeightsError as error:
-        yield Warned(message=f"LPIPS is not measured: {error.message}")
+        yield Warned(message=f"LPIPS is not measured: {error.message}{_remedy(error)}")
     if detector is not None:
         try:
             identity = Identity()

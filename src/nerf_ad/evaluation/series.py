@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from nerf_ad.metrics.bootstrap import mean_interval
+from nerf_ad.metrics.bootstrap import LEAST_BLOCKS, mean_interval
 
 DIGITS = {"psnr": 3, "flicker": 3, "jitter": 3}
 """Digits after the point by the beginning of the name; others have 4, normalised distances 5."""
@@ -61,12 +61,14 @@ class SeriesBook:
 def intervals(series: Mapping[str, Series], fps: float | int) -> dict[str, list[float]]:
     """95 % intervals of the means by moving-block bootstrap, in blocks of about ``BLOCK_SECONDS``.
 
-    Figures of fewer than four blocks have none.
+    Figures of fewer than four blocks have none, however many or few frames were measured in them.
     """
     result = {}
     for name, (frames, values) in series.items():
         step = float(np.median(np.diff(frames))) if len(frames) > 1 else 1.0
         seconds = next((length for start, length in BLOCK_SECONDS.items() if name.startswith(start)), 1)
+        if (frames[-1] - frames[0] + step) / fps < LEAST_BLOCKS * seconds:
+            continue
         found = mean_interval(values, block=max(1, round(seconds * fps / step)))
         if found is not None:
             result[name] = [rounded(name, end) for end in found]

@@ -191,7 +191,8 @@ def _find_lpips(config: HeadTrainingConfig, model: TalkingHead) -> Generator[Eve
     try:
         return build_lpips(device=model.intrinsics.device)
     except WeightsError as error:
-        yield Warned(message=f"mouth and eyes are not sharpened by LPIPS: {error}")
+        remedy = "" if error.hint is None else f"; {error.hint}"
+        yield Warned(message=f"mouth and eyes are not sharpened by LPIPS: {error.message}{remedy}")
         return None
 
 

@@ -21,6 +21,11 @@ class NerfAdError(Exception):
         self.message = message
         self.hint = hint
 
+    @property
+    def with_hint(self) -> str:
+        """Sentence and hint in one line, for whoever goes on without what is missing."""
+        return self.message if self.hint is None else f"{self.message}; {self.hint}"
+
 
 class BadInputError(NerfAdError):
     """What the user gave cannot be used."""

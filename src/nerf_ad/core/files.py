@@ -64,6 +64,17 @@ def explained(path: Path) -> Iterator[None]:
         raise _refusal(error, path) from error
 
 
+def file_in_the_way(folder: Path) -> Path | None:
+    """What stands where a folder is to be made, there or above, if that is no folder itself.
+
+    Raises:
+        BadInputError: the system refuses the name; it may be too long.
+    """
+    with explained(folder):
+        place = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+        return None if place.is_dir() else place
+
+
 @contextlib.contextmanager
 def locked(path: Path, *, wait: bool) -> Iterator[bool]:
     """Hold the lock of a file while the block runs; the system lets go of it when the process dies.

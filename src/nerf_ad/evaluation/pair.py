@@ -24,7 +24,7 @@ from jaxtyping import UInt8
 
 from nerf_ad.core.errors import MediaError, UsageError
 from nerf_ad.core.events import Event, Progress, Saved, Warned
-from nerf_ad.core.files import explained, read_json, sha256_file, write_json
+from nerf_ad.core.files import file_in_the_way, read_json, sha256_file, write_json
 from nerf_ad.dataset.dataset import LandmarkTrack
 from nerf_ad.evaluation.exhibits import Exhibits
 from nerf_ad.evaluation.regions import LandmarkRegions
@@ -306,14 +306,12 @@ def refuse_folder(out: Path) -> None:
     Raises:
         UsageError: a file is in the way, or an avatar or a data set lies there, whose files have these names.
     """
-    with explained(out):
-        if any(place.is_file() for place in (out, *out.absolute().parents)):
-            raise UsageError(f"{out} is or lies below a file, not a folder", hint="choose another --out")
-        if any((out / name).is_file() for name in ("avatar.toml", "dataset.toml")):
-            raise UsageError(
-                f"{out} is an avatar or a data set, whose own figures would be lost",
-                hint="choose another --out",
-            )
+    if file_in_the_way(out) is not None:
+        raise UsageError(f"{out} is or lies below a file, not a folder", hint="choose another --out")
+    if any((out / name).is_file() for name in ("avatar.toml", "dataset.toml")):
+        raise UsageError(
+            f"{out} is an avatar or a data set, whose own figures would be lost", hint="choose another --out"
+        )
 
 
 def find_faces(pair: Pair, detector: LandmarkDetector) -> Generator[Event, None, tuple[Count, Faces, Faces]]:

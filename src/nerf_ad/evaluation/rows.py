@@ -80,25 +80,21 @@ def open_instruments(
         detector = stack.enter_context(build_landmark_detector())
     except NerfAdError as error:
         what = "lips, landmarks, action units, likeness, blinks, jitter and sync are not measured"
-        yield Warned(message=f"{what}: {error.message}{_remedy(error)}")
+        yield Warned(message=f"{what}: {error.with_hint}")
     try:
         lpips = build_lpips(device=device)
     except WeightsError as error:
-        yield Warned(message=f"LPIPS is not measured: {error.message}{_remedy(error)}")
+        yield Warned(message=f"LPIPS is not measured: {error.with_hint}")
     if detector is not None:
         try:
             identity = Identity()
         except WeightsError as error:
-            yield Warned(message=f"likeness is not measured: {error.message}{_remedy(error)}")
+            yield Warned(message=f"likeness is not measured: {error.with_hint}")
     if detector is None:
         return Instruments(None, None, lpips)
     units = None if dataset is None else UnitReader(dataset.landmarks())
     reader = None if syncnet is None else PictureReader(syncnet)
     return Instruments(detector, units, lpips, identity, SyncScorer.load(), reader)
-
-
-def _remedy(error: NerfAdError) -> str:
-    return "" if error.hint is None else f"; {error.hint}"
 
 
 @runtime_checkable

@@ -191,8 +191,7 @@ def _find_lpips(config: HeadTrainingConfig, model: TalkingHead) -> Generator[Eve
     try:
         return build_lpips(device=model.intrinsics.device)
     except WeightsError as error:
-        remedy = "" if error.hint is None else f"; {error.hint}"
-        yield Warned(message=f"mouth and eyes are not sharpened by LPIPS: {error.message}{remedy}")
+        yield Warned(message=f"mouth and eyes are not sharpened by LPIPS: {error.with_hint}")
         return None
 
 

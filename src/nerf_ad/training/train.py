@@ -14,7 +14,7 @@ from nerf_ad.avatar.avatar import Avatar
 from nerf_ad.core.device import choose_device, prepare_cpu, seed_everything
 from nerf_ad.core.errors import UsageError
 from nerf_ad.core.events import Event, Warned
-from nerf_ad.core.files import explained
+from nerf_ad.core.files import file_in_the_way
 from nerf_ad.dataset.dataset import Dataset
 from nerf_ad.training.config import AnyTrainConfig, hears, with_features_of
 from nerf_ad.training.fast import TrainConfig, fast_stages
@@ -137,9 +137,8 @@ def _stages(
 
 
 def _refuse_file_in_the_way(parts: Path) -> None:
-    with explained(parts):  # a name may be too long
-        place = next(path for path in (parts, *parts.absolute().parents) if path.exists())
-    if not place.is_dir():
+    place = file_in_the_way(parts)
+    if place is not None:
         below = "" if place == parts else f" lies below {place}, which"
         raise UsageError(f"--parts {parts}{below} is a file, not a folder", hint="choose another folder")
 

@@ -108,7 +108,8 @@ def test_streaming_steps_learn_what_waiting_steps_learn(
     learnt = {name: value.clone() for name, value in bench.model.state_dict().items()}
     average = {name: value.clone() for name, value in streamed.state.average.tensors.items()}
     bench.model.load_state_dict(start)
-    waited = make_task(bench, fused=False)
+    every_step = CONFIG.model_copy(update={"pose_every": 1})  # as on a GPU
+    waited = make_task(bench, fused=False)._replace(config=every_step)
     theirs = steps(waited, WaitingStepper(waited), 30)
     assert ours == pytest.approx(theirs, rel=1e-3)
     assert ours[-1] < 0.7 * ours[0]
@@ -287,6 +288,23 @@ def test_threads_side_by_side_make_the_gradients_of_the_whole(
     for name, value in learnt.items():  # Adam's first step is the sign of a gradient, whatever its size
         moved = (learnt_of_parts[name] - value).abs() > 1e-4
         assert moved.float().mean() < 0.02, name
+
+
+@pytest.mark.parametrize("num_threads", [1, 2])
+def test_waiting_steps_learn_poses_every_so_often(
+    bench: PlanesBench, num_threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = make_task(bench)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: num_threads)
+    stepper = WaitingStepper(task)
+    monkeypatch.undo()
+    moved = []
+    for _ in range(2 * CONFIG.pose_every):
+        before = task.module.corrections.delta.detach().clone()
+        stepper.step()
+        moved.append(not torch.equal(before, task.module.corrections.delta))
+    stepper.close()
+    assert moved == 2 * [True, *[False] * (CONFIG.pose_every - 1)]
 
 
 def test_what_a_thread_raises_ends_the_fit_with_its_state_saved(

@@ -67,6 +67,27 @@ def test_dropout_is_resumed_too(tmp_path: Path) -> None:
         assert torch.equal(parts.state_dict()[name], tensor), name
 
 
+def test_members_side_by_side_learn_what_they_learn_one_after_the_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    features, codes = torch.randn(40, 3), torch.randn(20, 2)
+    windows = torch.arange(20)[:, None] + torch.arange(17)
+    learnt = []
+    for num_threads in (1, 2):
+        torch.manual_seed(1)
+        model = SpeechCode(SpeechCodeConfig(hidden_dim=8, num_heads=2, num_members=3), channels=3, out_dim=2)
+        start = {name: value.clone() for name, value in model.state_dict().items()}
+        monkeypatch.setattr(torch, "get_num_threads", lambda num_threads=num_threads: num_threads)
+        state = make_state(tmp_path / f"{num_threads}.safetensors", model)
+        list(fit_speech(CONFIG, model, state, features, windows, codes))
+        monkeypatch.undo()
+        assert any(not torch.equal(start[name], value) for name, value in model.state_dict().items())
+        learnt.append(model.state_dict())
+    for name, value in learnt[0].items():
+        assert torch.equal(learnt[1][name], value), name
+
+
 def test_two_processes_do_not_train_one_avatar(tmp_path: Path) -> None:
     root = tmp_path / "a.avatar"
     with (

@@ -12,6 +12,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from nerf_ad.core.config import Config
+from nerf_ad.models.dropout import Dropout
 
 
 class SpeechCodeConfig(Config):
@@ -46,10 +47,15 @@ class SpeechCodeMember(nn.Module):
         self.answer = nn.Sequential(
             nn.Linear(config.num_heads * width, width),
             nn.LeakyReLU(0.02),
-            nn.Dropout(config.dropout),
+            Dropout(config.dropout),
             nn.Linear(width, out_dim),
         )
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
+
+    def seed(self, seed: int) -> None:
+        """Begin the random numbers of training anew."""
+        for number, part in enumerate(part for part in self.modules() if isinstance(part, Dropout)):
+            part.seed(seed + number)
 
     def forward(self, windows: Float[Tensor, "batch steps channels"]) -> Float[Tensor, "batch units"]:
         """Code of each normalised window."""

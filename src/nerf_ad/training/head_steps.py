@@ -45,9 +45,11 @@ class HeadTask(NamedTuple):
     conditions: HeadConditions
     lpips: Lpips | None = None
 
-    def loss(self, *, in_bfloat16: bool = False, with_patch: bool = False) -> HeadLoss:
+    def loss(
+        self, *, in_bfloat16: bool = False, with_patch: bool = False, learns_poses: bool = True
+    ) -> HeadLoss:
         """The loss of freshly drawn rays; ``with_patch``: and of how a square of them looks."""
-        return head_loss(self, in_bfloat16=in_bfloat16, with_patch=with_patch)
+        return head_loss(self, in_bfloat16=in_bfloat16, with_patch=with_patch, learns_poses=learns_poses)
 
     def observe(self, result: HeadLoss) -> None:
         """Now and then tell the grid what was seen."""
@@ -96,10 +98,17 @@ class WaitingStepper(HeadStepper):
                 result = self._side_by_side(self._pool)
             is_good = self.task.state.apply(result.loss, has_gradients=True)
         else:
-            result = self.task.loss(in_bfloat16=self.in_bfloat16, with_patch=self.with_patch)
+            result = self.task.loss(
+                in_bfloat16=self.in_bfloat16, with_patch=self.with_patch, learns_poses=self.learns_poses
+            )
             is_good = self.task.state.apply(result.loss)
         self.task.observe(result)
         return result, is_good
+
+    @property
+    def learns_poses(self) -> bool:
+        """Whether the step to come learns pose corrections too."""
+        return self.task.state.step % self.task.config.pose_every == 0
 
     def close(self) -> None:
         """End the threads."""
@@ -110,7 +119,8 @@ class WaitingStepper(HeadStepper):
         """The loss, with all gradients in place."""
         task = self.task
         task.state.optimiser.zero_grad(set_to_none=True)
-        drawn = draw_rays(task, with_patch=self.with_patch and task.lpips is not None)
+        with_patch = self.with_patch and task.lpips is not None
+        drawn = draw_rays(task, with_patch=with_patch, learns_poses=self.learns_poses)
         given = [drawn.pose, drawn.condition.mouth, drawn.condition.eyes]
         cut = [value.detach().requires_grad_(value.requires_grad) for value in given]
         apart = drawn._replace(pose=cut[0], condition=drawn.condition._replace(mouth=cut[1], eyes=cut[2]))
@@ -232,14 +242,15 @@ class DrawnRays(NamedTuple):
     """Rays before the square's."""
 
 
-def draw_rays(task: HeadTask, *, with_patch: bool) -> DrawnRays:
-    """A step's rays with everything that they are drawn with."""
+def draw_rays(task: HeadTask, *, with_patch: bool, learns_poses: bool = True) -> DrawnRays:
+    """A step's rays with everything that they are drawn with; poses are corrected, learnt from or not."""
     config, draw = task.config, task.state.generator
     batch = task.rays.draw(with_patch=with_patch)
     condition = task.conditions.draw(batch.frames, draw)
     pose, far = task.poses.index_select(0, batch.frames), task.poses.new_zeros(())
     if config.pose_rate > 0:
-        pose, far = task.module.corrections(pose, batch.frames)
+        with contextlib.nullcontext() if learns_poses else torch.no_grad():
+            pose, far = task.module.corrections(pose, batch.frames)
     jitter = torch.rand(len(batch.slot), generator=draw, device=draw.device).to(pose.device)
     num_plain = len(batch.slot) - (config.rays.patch_size**2 if with_patch else 0)
     return DrawnRays(batch, condition, pose, far, jitter, num_plain)
@@ -271,9 +282,12 @@ def autocast(device: str) -> torch.autocast:
     return torch.autocast(device, torch.bfloat16, cache_enabled=False)
 
 
-def head_loss(task: HeadTask, *, in_bfloat16: bool = False, with_patch: bool = False) -> HeadLoss:
+def head_loss(
+    task: HeadTask, *, in_bfloat16: bool = False, with_patch: bool = False, learns_poses: bool = True
+) -> HeadLoss:
     """Loss of one batch of rays. On a GPU nothing in here waits for the host."""
-    drawn = draw_rays(task, with_patch=with_patch and task.lpips is not None)
+    with_patch = with_patch and task.lpips is not None
+    drawn = draw_rays(task, with_patch=with_patch, learns_poses=learns_poses)
     whole = part_loss(task, drawn, slice(0, len(drawn.jitter)), in_bfloat16=in_bfloat16)
     return whole._replace(loss=whole.loss + task.config.pose_weight * drawn.far)
 

@@ -1,6 +1,8 @@
 """Stage 2: speech to mouth code."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -10,7 +12,8 @@ from torch.nn import functional as F
 
 from nerf_ad.core.config import Config
 from nerf_ad.core.events import Event, Metric, Progress
-from nerf_ad.models.speech_code import SpeechCode
+from nerf_ad.core.workers import single_threads
+from nerf_ad.models.speech_code import SpeechCode, SpeechCodeMember
 from nerf_ad.training.stage import StageState
 
 
@@ -51,30 +54,78 @@ def fit_speech(
         codes: mouth codes of the same frames.
         stage: name for the progress bar.
     """
-    device = codes.device
+    members = [member for member in model.members if isinstance(member, SpeechCodeMember)]
+    learners = _Learners(members, torch.get_num_threads() if codes.device.type == "cpu" else 1)
     model.train()
     try:
         while not state.finished:
             share = state.step / config.num_steps
             for group in state.optimiser.param_groups:
                 group["lr"] = config.rate * (1 - share) * state.rate_factor
-            chosen = torch.randint(0, len(codes), (config.batch_size,), generator=state.torch).to(device)
-            batch = model.normalise(features[windows[chosen]])
-            batch = batch + config.noise * torch.randn(batch.shape, generator=state.torch).to(device)
-            # Dropout draws from the global generator, which is not in the resume file: tie it to ours.
-            torch.manual_seed(int(torch.randint(2**31, (), generator=state.torch)))
-            loss = torch.stack([F.mse_loss(member(batch), codes[chosen]) for member in model.members]).sum()
-            is_good = state.apply(loss)
+            chosen = torch.randint(0, len(codes), (config.batch_size,), generator=state.torch).to(codes.device)
+            given = model.normalise(features[windows[chosen]])
+            given = given + config.noise * torch.randn(given.shape, generator=state.torch).to(given.device)
+            # What dropout draws from is not in the resume file: tie it to what is.
+            seeds = torch.randint(2**31, (len(members),), generator=state.torch).tolist()
+            loss = learners.look(_Lesson(given, codes[chosen]), seeds)
+            is_good = state.apply(loss, has_gradients=True)
             if state.step >= config.num_steps:
                 state.finish()
             if not is_good:
                 yield state.skipped()
             elif state.step % 10 == 0 or state.finished:
-                value = float(loss.detach()) / len(model.members)
+                value = float(loss) / len(members)
                 yield Metric(name="speech loss", step=state.step, value=value, seconds=state.seconds)
                 yield Progress(stage=stage, done=state.step, total=config.num_steps, note=f"loss {value:.3f}")
             if state.save_is_due():
                 state.save()
     finally:
+        learners.close()
         state.save()
     model.eval()
+
+
+class _Lesson(NamedTuple):
+    """What a step shows to every member."""
+
+    given: Float[Tensor, "batch steps channels"]
+    """Windows of normalised features with noise."""
+    wanted: Float[Tensor, "batch units"]
+    """Their mouth codes."""
+
+
+class _Learners:
+    """Members that look at the same lesson, each in a thread with one of torch's where there are several.
+
+    They share nothing, and their operations are too short to be shared by threads (decision 0022).
+    """
+
+    def __init__(self, members: list[SpeechCodeMember], num_threads: int) -> None:
+        self._members = members
+        several = min(num_threads, len(members))
+        self._pool = ThreadPoolExecutor(several) if several > 1 else None
+
+    def look(self, lesson: _Lesson, seeds: list[int]) -> Float[Tensor, ""]:
+        """The loss of all, with all gradients in place; ``seeds`` are their dropouts'."""
+        tasks = list(zip(self._members, seeds, strict=True))
+        if self._pool is None:
+            losses = [_learn(lesson, *task) for task in tasks]
+        else:
+            with single_threads():
+                losses = list(self._pool.map(lambda task: _learn(lesson, *task), tasks))
+        return torch.stack(losses).sum()
+
+    def close(self) -> None:
+        """End the threads."""
+        if self._pool is not None:
+            self._pool.shutdown()
+
+
+def _learn(lesson: _Lesson, member: SpeechCodeMember, seed: int) -> Float[Tensor, ""]:
+    """A member's loss; its gradients are in place."""
+    member.seed(seed)
+    learnt = list(member.parameters())
+    loss = F.mse_loss(member(lesson.given), lesson.wanted)
+    for value, gradient in zip(learnt, torch.autograd.grad(loss, learnt), strict=True):
+        value.grad = gradient
+    return loss.detach()

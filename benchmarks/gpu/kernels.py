@@ -1,9 +1,12 @@
 """The plane encoding's kernels beside ``grid_sample``, and the networks' products, beside the card's ceiling.
 
     python benchmarks/gpu/kernels.py [--samples 1048576] [--json FILE]
+    ncu --section SpeedOfLight --section Occupancy --csv ... python benchmarks/gpu/kernels.py --once
 
 Times are medians of CUDA events. Points are samples along rays through a box, 16 on each, as a training has
 them. Bytes are those asked for: corners, points, results and gradients; caches serve most corners.
+Occupancy is how much of a multiprocessor's warps the compiled kernel leaves room for; ``--once`` launches
+each kernel of encoding and rendering once, for a profiler that counts what happens.
 """
 
 import argparse
@@ -15,8 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from occupancy import made_kernels
 from torch import Tensor
 
+from nerf_ad.kernels import plane_encode
 from nerf_ad.models.fields.plane_encoding import PlaneEncoding
 from nerf_ad.models.fields.planes import PlaneFieldConfig, Radiance
 
@@ -78,13 +83,18 @@ def measure_encoding(resolutions: tuple[int, ...], points: Tensor) -> dict[str, 
                         kept, learnt[1:], back, retain_graph=True
                     )
                 )
-            bytes_each = len(points) * encoding.out_dim * 4
-            moved = 4 * bytes_each + len(points) * encoding.out_dim * kept.element_size()
+            numbers = len(points) * encoding.out_dim
+            moved = 4 * 4 * numbers + numbers * kept.element_size() + points.nbytes
+            # Backward each of four corners is read and written where it is added to, and read for the points.
+            added = 4 * 4 * numbers * 3 + numbers * kept.element_size() + 2 * points.nbytes
             found[f"{name} {'bfloat16' if is_half else 'float32'}"] = {
                 "forward_ms": forward,
                 "backward_ms": backward,
                 "backward_of_tables_ms": tables,
                 "forward_gb_per_s": round(moved / forward / 1e6),
+                "backward_gb_per_s": round(added / backward / 1e6),
+                "forward_samples_per_s": round(len(points) / forward * 1e3),
+                "backward_samples_per_s": round(len(points) / backward * 1e3),
             }
     found["largest_difference"] = {
         part: float((ours - theirs).abs().max() / theirs.abs().max())
@@ -129,6 +139,26 @@ def measure_ceiling(device: torch.device) -> dict[str, float]:
     }
 
 
+def launch_once(samples: int) -> None:
+    """Each kernel a few times and nothing else of ours, for a profiler."""
+    from render import synthetic_head
+
+    from nerf_ad.models.frame_renderer import FrameRenderer
+
+    encoding = PlaneEncoding(PlaneFieldConfig().resolutions, 8).cuda()
+    points = along_rays(samples, torch.device("cuda")).requires_grad_()
+    with torch.autocast("cuda", torch.bfloat16, cache_enabled=False):
+        encoding(points).float().sum().backward()
+    model, frames = synthetic_head(512, 2.0)
+    model, condition = model.cuda(), frames.condition
+    part = type(frames)(
+        type(condition)(condition.mouth[:1].cuda(), condition.eyes[:1].cuda()),
+        frames.camera_to_world[:1].cuda(),
+    )
+    FrameRenderer(model, graphs=False).draw_bytes(part)
+    torch.cuda.synchronize()
+
+
 def main() -> int:
     """Measure everything."""
     parser = argparse.ArgumentParser(
@@ -136,13 +166,24 @@ def main() -> int:
     )
     parser.add_argument("--samples", type=int, default=1 << 20, help="points")
     parser.add_argument("--json", type=Path, help="where to write all numbers")
+    parser.add_argument("--once", action="store_true", help="launch each kernel once, for a profiler")
     arguments = parser.parse_args()
+    if not torch.cuda.is_available():
+        sys.stderr.write("benchmarks/gpu/kernels.py needs a CUDA device.\n")
+        return 2
+    if arguments.once:
+        launch_once(arguments.samples)
+        return 0
     device = torch.device("cuda")
     points = along_rays(arguments.samples, device)
     results: dict[str, Any] = {"device": torch.cuda.get_device_name(), **measure_ceiling(device)}
-    results["encoding"] = [
-        measure_encoding(resolutions, points) for resolutions in ((32, 64, 128, 256), (32, 64, 128, 256, 512))
-    ]
+    usual = PlaneFieldConfig().resolutions
+    more = (*usual, 2 * usual[-1] - 1)  # cells half as wide
+    results["encoding"] = [measure_encoding(resolutions, points) for resolutions in (usual, more)]
+    results["kernels"] = {
+        kernel.__name__: made_kernels(kernel)
+        for kernel in (plane_encode.read_level, plane_encode.spread_level)
+    }
     results["networks"] = measure_networks(points)
     sys.stdout.write(json.dumps(results, indent=1) + "\n")
     if arguments.json is not None:

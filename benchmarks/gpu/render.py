@@ -10,7 +10,8 @@
 
 Times are medians of CUDA events after a warm-up. A frame begins with its pose and condition on the GPU and
 ends with its bytes there ("graph", "plain") or in main memory ("to the host", inputs from the host too).
-Bytes are those that samples ask for, mostly served by caches; operations are those of the networks alone.
+"H.264 alone" is what ``nerf-ad render`` encodes with, on the CPU, apart from making frames. Bytes are those
+that samples ask for, mostly served by caches; operations are those of the networks alone.
 """
 
 import argparse
@@ -18,6 +19,7 @@ import json
 import os
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -214,6 +216,11 @@ def measure(model: "TalkingHead", frames: "Frames", repeats: int) -> dict[str, A
     found["fps"]["eager reference"] = host_fps(
         lambda index: (reference(model, frames, index).clamp(0, 1) * 255).round().byte().cpu(), 8
     )
+    pictures = renderer.draw_bytes(whole).cpu().numpy()
+    found["encoding"] = attempt(lambda: {"H.264 alone, fps": encoded_fps(pictures)})
+    for name in ("graph, 1 frame", "eager reference"):
+        found[f"rays_per_s, {name}"] = found["fps"].get(name, 0.0) * size**2
+        found[f"samples_per_s, {name}"] = found["fps"].get(name, 0.0) * found["samples_per_frame"]
     field = config.field
     width = renderer.model.field.encoding.out_dim
     hidden, rows = field.hidden_dim, config.mouth_dim + config.eye_dim
@@ -222,6 +229,7 @@ def measure(model: "TalkingHead", frames: "Frames", repeats: int) -> dict[str, A
     samples = found["samples_per_frame"]
     found["shade_gb_s"] = samples * width * CORNERS * 2 / shade / 1e6
     found["shade_tflop_s"] = samples * 2 * macs / shade / 1e9
+    found["resources"] = attempt(resources)
     found["peak_memory_mb"] = torch.cuda.max_memory_allocated() / 2**20
     told(found)
     return found
@@ -320,6 +328,31 @@ def recorded_ms(work: Callable[[], object], repeats: int) -> float:
     return median_ms(graph.replay, repeats) / 10
 
 
+def resources() -> dict[str, list[dict[str, Any]]]:
+    """Registers, shared memory and occupancy of the forms of both kernels that were launched."""
+    from occupancy import made_kernels
+
+    from nerf_ad.kernels import head_render
+
+    return {
+        kernel.__name__: made_kernels(kernel)
+        for kernel in (head_render.march_kernel, head_render.shade_kernel)
+    }
+
+
+def encoded_fps(pictures: Any, *, count: int = 100) -> float:  # noqa: ANN401 - NumPy is imported late
+    """Frames a second of the encoder."""
+    from nerf_ad.media.encoder import VideoWriter
+
+    height, width = pictures.shape[1:3]
+    with tempfile.TemporaryDirectory() as folder:
+        begun = time.perf_counter()
+        with VideoWriter(Path(folder) / "a.mp4", (width, height)) as writer:
+            for index in range(count):
+                writer.write(pictures[index % len(pictures)])
+        return count / (time.perf_counter() - begun)
+
+
 def host_fps(draw: Callable[[int], object], count: int) -> float:
     """Frames a second by the clock of the host."""
     import torch
@@ -341,7 +374,7 @@ def told(found: dict[str, Any]) -> None:
         if isinstance(value, dict):
             say(f"  {name}")
             for key, number in value.items():
-                say(f"    {key:40} {number if isinstance(number, str) else format(number, '.3f')}")
+                say(f"    {key:40} {number if isinstance(number, str | list) else format(number, '.3f')}")
         elif name != "size":
             say(f"  {name:34} {value if isinstance(value, bool | str) else format(value, '.5g')}")
 

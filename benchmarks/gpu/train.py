@@ -18,6 +18,7 @@ import resource
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,7 @@ from unittest.mock import MagicMock
 
 if TYPE_CHECKING:
     from nerf_ad.dataset.dataset import Dataset
+    from nerf_ad.metrics.perceptual import Lpips
     from nerf_ad.training.head_steps import HeadTask
     from nerf_ad.training.planes import PlanesBench
 
@@ -98,7 +100,7 @@ class Meter:
             for index, real, labels in zip(self.frames, self.real, self.labels, strict=True):
                 at = torch.tensor([index], device=task.poses.device)
                 with torch.no_grad():
-                    made = task.model.frame(task.conditions.show(at), task.poses[at], chunk=1 << 16)
+                    made = task.model.frame(task.conditions.show(at), task.poses[at])
                 picture = (made.clamp(0, 1) * 255).round().byte().cpu().numpy()
                 left, top, right, bottom = self.boxes[index]
                 box = np.zeros(labels.shape, bool)
@@ -172,7 +174,40 @@ def prepare_task(arguments: argparse.Namespace, dataset: "Dataset", folder: Path
     rays = open_rays(bench, config, held)
     say(part="rays", seconds=round(clock.seconds, 2))
     arguments.bench = bench
-    return HeadTask(config, bench.model, module, held, rays, bench.poses, conditions)
+    return HeadTask(
+        config, bench.model, module, held, rays, bench.poses, conditions, find_lpips(config, device)
+    )
+
+
+def find_lpips(config: Any, device: Any) -> "Lpips | None":  # noqa: ANN401 - imported late
+    """What looks at squares, if it is wanted and there."""
+    from nerf_ad.core.errors import WeightsError
+    from nerf_ad.metrics.perceptual import build_lpips
+
+    if config.perceptual_weight == 0:
+        return None
+    try:
+        return build_lpips(device=device)
+    except WeightsError as error:
+        say(warning=f"no LPIPS: {error}")
+        return None
+
+
+def random_lpips(device: str) -> "Lpips":
+    """A network of AlexNet's sizes that has learnt nothing: as quick as the real one, and captured alike."""
+    import numpy as np
+
+    from nerf_ad.metrics.perceptual import Lpips
+
+    draw = np.random.default_rng(0)
+    layers = [(11, 3, 64), (5, 64, 192), (3, 192, 384), (3, 384, 256), (3, 256, 256)]
+    arrays = {}
+    for number, (side, before, after) in enumerate(layers):
+        kernel = draw.normal(0, (2 / (side * side * before)) ** 0.5, (side, side, before, after))
+        arrays[f"AlexNet_0/Conv_{number}/kernel"] = kernel.astype(np.float32)
+        arrays[f"AlexNet_0/Conv_{number}/bias"] = np.zeros(after, np.float32)
+        arrays[f"NetLinLayer_{number}/Conv_0/kernel"] = np.full((1, 1, after, 1), 1 / after, np.float32)
+    return Lpips("alex", arrays, device=device)
 
 
 def choose_head(arguments: argparse.Namespace) -> Any:  # noqa: ANN401 - imported late
@@ -230,6 +265,7 @@ def train_head(
         task.poses,
         task.conditions,
         seconds=left,
+        lpips=task.lpips,
     )
     is_averaged = False
 
@@ -393,7 +429,14 @@ def whole_steps(arguments: argparse.Namespace, task: "HeadTask") -> dict[str, An
     kept = {name: value.clone() for name, value in task.module.state_dict().items()}
     found: dict[str, Any] = {}
 
-    def measure(name: str, *, num_rays: int | None = None, kernels: bool = True, **on_gpu: object) -> None:
+    def measure(
+        name: str,
+        *,
+        num_rays: int | None = None,
+        kernels: bool = True,
+        with_patch: bool = False,
+        **on_gpu: object,
+    ) -> None:
         choices = task.config.model_dump()
         choices["on_gpu"] |= on_gpu
         config = HeadTrainingConfig.model_validate(choices)
@@ -406,14 +449,21 @@ def whole_steps(arguments: argparse.Namespace, task: "HeadTask") -> dict[str, An
                 task.state.generator,
             )
         task.model.field.encoding.uses_kernels = kernels
-        stepper = StreamingStepper(task._replace(config=config, rays=rays))
+        lpips = random_lpips(arguments.device) if with_patch else None
+        stepper = StreamingStepper(task._replace(config=config, rays=rays, lpips=lpips))
+        torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
         try:
+            if with_patch:
+                stepper.step()  # a graph without a square, that a graph with one follows as in a training
+            stepper.with_patch = with_patch
             milliseconds = timed(arguments.device, stepper.step, repeats=100)
             found[name] = {
                 "ms": milliseconds,
                 "graph": stepper.graph is not None,
                 "peak_mb": round(torch.cuda.max_memory_allocated() / 1e6),
+                "reserved_mb": round(torch.cuda.max_memory_reserved() / 1e6),
+                "rays_per_s": round(1000 * (num_rays or task.config.on_gpu.num_rays) / milliseconds),
             }
             if stepper.complaint:
                 found[name]["complaint"] = stepper.complaint
@@ -427,6 +477,10 @@ def whole_steps(arguments: argparse.Namespace, task: "HeadTask") -> dict[str, An
         say(steps=name, **found[name])
 
     measure("as it is")
+    measure("with a square", with_patch=True)
+    found["waits"] = {"of a step launched singly": wait_of_a_step(task, random_lpips(arguments.device))}
+    task.module.load_state_dict(kept)
+    say(**found["waits"])
     measure("launched singly", in_one_graph=False)
     measure("grid_sample", kernels=False)
     measure("grid_sample, launched singly", kernels=False, in_one_graph=False)
@@ -434,6 +488,31 @@ def whole_steps(arguments: argparse.Namespace, task: "HeadTask") -> dict[str, An
     for num_rays in (4096, 8192, 16_384, 32_768, 65_536):
         measure(f"{num_rays} rays", num_rays=num_rays)
     return found
+
+
+def wait_of_a_step(task: "HeadTask", lpips: "Lpips") -> str:
+    """Where the host waits for the GPU within a step, or ``none``; of a captured one it could not be seen."""
+    import torch
+
+    from nerf_ad.training.head import HeadTrainingConfig
+    from nerf_ad.training.head_steps import StreamingStepper
+
+    choices = task.config.model_dump()
+    choices["on_gpu"]["in_one_graph"] = False
+    config = HeadTrainingConfig.model_validate(choices)
+    stepper = StreamingStepper(task._replace(config=config, lpips=lpips))
+    stepper.with_patch = True
+    try:
+        stepper.step()
+        torch.cuda.set_sync_debug_mode("error")
+        stepper.step()
+    except RuntimeError as error:
+        frames = [one for one in traceback.extract_tb(error.__traceback__) if "nerf_ad" in one.filename]
+        return f"{' '.join(str(error).split())[:100]}: {frames[-1].filename}:{frames[-1].lineno}"
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+        stepper.close()
+    return "none"
 
 
 def top_kernels(step: Callable[[], object]) -> list[dict[str, Any]]:
@@ -492,6 +571,7 @@ def main() -> int:
     begun = time.monotonic()
     list(open_pixels(dataset, arguments.size))
     facts = {
+        "seconds": arguments.seconds,
         "device": torch.cuda.get_device_name() if arguments.device.startswith("cuda") else arguments.device,
         "torch": torch.__version__,
         "absent": absent,
@@ -537,6 +617,7 @@ def totals(
     is_on_gpu = arguments.device.startswith("cuda")
     rays = (task.config.rays_on_gpu if is_on_gpu else task.config.rays).num_rays
     seconds, steps = rows[-1]["head_seconds"], rows[-1]["step"]
+    yield "sharpened_by_lpips", task.lpips is not None
     yield "rays_per_step", rays
     yield "steps_per_second", round(steps / seconds, 1)
     yield "rays_per_second", round(rays * steps / seconds)

@@ -43,7 +43,7 @@ def compile_kernel(kernel: Any, num_warps: int, **constants: Any) -> Any:
 @pytest.mark.filterwarnings("ignore:TRITON_DEFAULT_FP_FUSION")
 def test_march_compiles() -> None:
     made = compile_kernel(
-        head_render.march_kernel, 2, SIZE=512, RESOLUTION=64, NUM_SAMPLES=16, BLOCK=head_render.TILE_RAYS
+        head_render.march_kernel, 2, SIZE=512, RESOLUTION=96, NUM_SAMPLES=16, BLOCK=head_render.TILE_RAYS
     )
     assert made.asm["cubin"].startswith(b"\x7fELF")
 

@@ -18,7 +18,8 @@ POINTERS = {
     **dict.fromkeys(["out", "gradient"], "*bf16"),
 }
 NUMBERS = {"num_points": "i32", "resolution": "i32", "edge": "fp32"}
-FLAT = ("num_points", "resolution")
+FLAT = ("num_points",)
+"""Multiples of 16; resolutions need not be: 33, 65, 129 and 257 are usual."""
 
 
 def compile_kernel(kernel: Any, **constants: Any) -> str:

@@ -13,6 +13,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
+from nerf_ad.core.cuda_graph import recording
 from nerf_ad.kernels import head_render
 from nerf_ad.kernels.head_render import PackedHead, Scene
 from nerf_ad.models.fields.plane_encoding import PLANES
@@ -129,8 +130,8 @@ class FrameRenderer:
         if tensor_state(self._modules) != self._packed_state:
             self._pack()
         with torch.cuda.device(self._device) if self._device.type == "cuda" else contextlib.nullcontext():
-            recording = self._recording(frames, dtype) if self.graphs else None
-            return self.render(frames, dtype) if recording is None else recording.play(frames)
+            recorded = self._recording(frames, dtype) if self.graphs else None
+            return self.render(frames, dtype) if recorded is None else recorded.play(frames)
 
     def _recording(self, frames: Frames, dtype: torch.dtype) -> "_Recording | None":
         """The graph of frames of this kind, made on the first of them; none where there are enough."""
@@ -182,7 +183,7 @@ class _Recording:
                 renderer.render(kept, dtype)
         torch.cuda.current_stream().wait_stream(stream)
         self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph, stream=stream, capture_error_mode="thread_local"):
+        with recording(self._graph, stream=stream):
             self._frames = renderer.render(kept, dtype)
 
     def play(self, frames: Frames) -> Tensor:

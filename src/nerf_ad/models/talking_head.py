@@ -291,9 +291,18 @@ class TalkingHead(nn.Module):
         camera_to_world: Float[Tensor, "1 4 4"],
         *,
         background: Float[Tensor, "3 size size"] | None = None,
-        chunk: int = 1024,
+        chunk: int | None = None,
     ) -> Float[Tensor, "size size 3"]:
-        """One whole frame in [0, 1]: rays where the head can be, torso and background elsewhere."""
+        """One whole frame in [0, 1]: rays where the head can be, torso and background elsewhere.
+
+        Args:
+            condition: of the frame.
+            camera_to_world: its pose.
+            background: to stand before instead of the clip's plate.
+            chunk: rays at once; where absent few on a CPU, for its caches, and many on a GPU, because the
+                host waits for it several times a chunk.
+        """
+        chunk = chunk or (1024 if camera_to_world.device.type == "cpu" else 1 << 16)
         torso = self.torso(self.torso_code(camera_to_world, condition.shot))
         plate = self.background(condition.shot)[0] if background is None else background
         picture = (torso[0, :3] + (1 - torso[0, 3:]) * plate).permute(1, 2, 0).reshape(-1, 3)

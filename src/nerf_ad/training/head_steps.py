@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from nerf_ad.core.cuda_graph import recording
 from nerf_ad.core.device import multiplies_bfloat16
 from nerf_ad.core.workers import single_threads
 from nerf_ad.dataset.sampler import DeviceRays, RaySource
@@ -213,7 +214,7 @@ class StreamingStepper(HeadStepper):
                     self._launch()
             torch.cuda.current_stream().wait_stream(stream)
             self.task.state.optimiser.zero_grad(set_to_none=True)
-            with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+            with recording(graph, generators=[self.task.state.generator]):
                 self.captured = self._launch()
         except RuntimeError as error:
             self.close()

@@ -16,7 +16,7 @@ from itertools import pairwise
 from typing import Literal
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -142,8 +142,7 @@ class HashedPlaneEncoding(nn.Module):
         """One level, bilinearly; ``place`` in cells."""
         low = place.detach().floor().clamp_(max=side - 2)
         share, cell = place - low, low.to(torch.int32)
-        first, second = ([pair[axis] for pair in PLANES] for axis in range(2))
-        column, row = cell[first], cell[second]
+        column, row = _by_plane(cell)
         starts = table.shape[1] * torch.arange(len(PLANES), dtype=torch.int32, device=table.device)
         corners = torch.stack(
             [
@@ -154,10 +153,15 @@ class HashedPlaneEncoding(nn.Module):
             ]
         )
         read = table.flatten().index_select(0, corners.flatten()).view(corners.shape)
-        across, along = share[first], share[second]
+        across, along = _by_plane(share)
         above = torch.lerp(read[0], read[1], across)
         below = torch.lerp(read[2], read[3], across)
         return torch.lerp(above, below, along)
+
+
+def _by_plane(along: Shaped[Tensor, "3 samples"]) -> list[Shaped[Tensor, "planes samples"]]:
+    """What each plane reads of three axes, first and second; no index, whose numbers a GPU would wait for."""
+    return [torch.stack([along[pair[axis]] for pair in PLANES]) for axis in range(2)]
 
 
 def node_entry(

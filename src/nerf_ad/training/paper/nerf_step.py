@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from nerf_ad.core.cuda_graph import recording
 from nerf_ad.models.paper.identity import ReferenceMaps
 from nerf_ad.models.paper.nerf import ConditionModule, NerfConditions, PaperHead
 from nerf_ad.training.paper.nerf_config import NerfTrainingConfig
@@ -207,7 +208,7 @@ class StepGradients:
             torch.cuda.current_stream().wait_stream(stream)
             self.module.zero_grad(set_to_none=True)
             graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph):
+            with recording(graph):
                 outputs = make(inputs)
         except RuntimeError as error:  # an operation that a graph cannot hold, or no memory for a second copy
             self.failure = " ".join(str(error).split())[:200]

@@ -4,7 +4,7 @@ from typing import Any
 
 HOST_MB = 2000.0
 """Memory that no piece may exceed, in MB of a million bytes (issue 6)."""
-FLAT = 1.25
+FLAT = 1.1
 """How much more than the shortest clip the longest may take to be called flat (ours)."""
 
 

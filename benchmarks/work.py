@@ -14,7 +14,7 @@ more than an estimate, and a high one: poses that come again later are quicker.
 Memory is the largest resident set of the process, by the kernel (``ru_maxrss``): anonymous memory and pages
 of mapped files, which the kernel may take back at any time and yet counts. Both parts are told apart by
 looking 50 times a second. MB are a million bytes. The bar: at most 2000 MB, and flat from 10 s to 10 min,
-taken as: the longest clip's peak is at most 1.25 times the shortest's. Live sessions (1 to 16 of them) are
+taken as: the longest clip's peak is at most 1.1 times the shortest's. Live sessions (1 to 16 of them) are
 left out: there are none yet.
 
 What is in ``OUT/work.json`` is not done again. Also writes ``OUT/work.png``.

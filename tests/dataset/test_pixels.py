@@ -7,9 +7,8 @@ import pytest
 
 from nerf_ad.core.events import Progress
 from nerf_ad.core.files import locked
-from nerf_ad.dataset import mapped
 from nerf_ad.dataset.dataset import Dataset
-from nerf_ad.dataset.pixels import PixelCache, open_pixels, pixels_folder
+from nerf_ad.dataset.pixels import RIM, PixelCache, open_pixels, pixels_folder
 from nerf_ad.dataset.synthetic import make_person
 from nerf_ad.face.parsing import Part
 
@@ -60,23 +59,45 @@ def test_what_another_training_is_making_is_left_alone(small: Dataset) -> None:
     np.testing.assert_array_equal(open_cache(small).frames[3], small.frame(3))
 
 
-def resident_kilobytes(path: Path) -> int:
-    """Resident kilobytes of a file's mapping."""
-    lines, found = iter(Path("/proc/self/smaps").read_text(encoding="utf-8").splitlines()), 0
-    for line in lines:
-        if line.endswith(str(path)):
-            found += next(int(other.split()[1]) for other in lines if other.startswith("Rss:"))
-    return found
-
-
-@pytest.mark.skipif(not Path("/proc/self/smaps").is_file(), reason="nothing says what is resident")
-def test_pages_of_a_large_cache_are_given_back(small: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_some_pixels_are_those_of_the_pictures(small: Dataset, rng: np.random.Generator) -> None:
     list(open_pixels(small, SIZE))
     cache = open_cache(small)
-    total = int(cache.frames.sum())
-    assert resident_kilobytes(cache.folder / "frames.raw") > 0
-    monkeypatch.setattr(mapped, "LARGEST_MAPPED", 1)
-    labels = cache.labels
-    assert resident_kilobytes(cache.folder / "frames.raw") == 0
-    np.testing.assert_array_equal(labels[3], small.labels(3))
-    assert int(cache.frames.sum()) == total
+    frames, slot, flat = np.array([7, 2, 20]), rng.integers(0, 2, 300), rng.integers(0, SIZE**2, 300)
+    row, column = np.divmod(flat, SIZE)
+    for chosen in (slice(None), (row > 7) & (row < 15)):  # rows are cut off above and below
+        found = cache.pixels(frames, slot[chosen], flat[chosen])
+        for place, (number, y, x) in enumerate(zip(slot[chosen], row[chosen], column[chosen], strict=True)):
+            frame = int(frames[number])
+            np.testing.assert_array_equal(found.frame[place], small.frame(frame)[y, x])
+            np.testing.assert_array_equal(found.torso[place], small.torso(frame)[y, x])
+            around = np.pad(small.labels(frame), RIM, mode="edge")[y : y + 2 * RIM + 1, x : x + 2 * RIM + 1]
+            column_of, row_of = around[:, RIM], around[RIM]
+            wanted = [row_of[RIM], column_of[0], column_of[-1], row_of[0], row_of[-1]]
+            assert found.labels[:, place].tolist() == [int(part) for part in wanted]
+
+
+def test_brackets_read_as_numpy_s_do(small: Dataset) -> None:
+    list(open_pixels(small, SIZE))
+    torso = open_cache(small).torso
+    whole = np.stack([small.torso(index) for index in range(small.num_frames)])
+    np.testing.assert_array_equal(np.array(torso), whole)
+    for index in (
+        np.s_[3],
+        np.s_[-1],
+        np.s_[2:9:3],
+        np.s_[[5, 5, 1]],
+        np.s_[4, 3:7, ..., 1],
+        np.s_[[8, 2], ..., 3:],
+    ):
+        np.testing.assert_array_equal(torso[index], whole[index])
+    with pytest.raises(IndexError):
+        torso[small.num_frames]
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").is_file(), reason="nothing says what is mapped")
+def test_nothing_of_a_cache_is_mapped(small: Dataset) -> None:
+    """What is mapped counts as this process's memory, however long the clip."""
+    list(open_pixels(small, SIZE))
+    cache = open_cache(small)
+    cache.pixels(np.array([3]), np.zeros(9, int), cache.pixels_of_head(3)[:9])
+    assert str(cache.folder) not in Path("/proc/self/smaps").read_text(encoding="utf-8")

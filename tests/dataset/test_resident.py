@@ -232,4 +232,4 @@ def test_the_generator_alone_decides(opened: Opened) -> None:
 
 def test_a_cache_that_is_cut_short_is_told(cache: PixelCache) -> None:
     with pytest.raises(FormatError, match="cut short"):
-        cache.read_into("labels", cache.num_frames, np.zeros((SIZE, SIZE), np.uint8))
+        cache.labels.read_into(cache.num_frames, np.zeros((SIZE, SIZE), np.uint8))

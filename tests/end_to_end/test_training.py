@@ -7,7 +7,8 @@ from tests.talker import FPS, Film, darkness, decibels, mouth_windows
 
 from nerf_ad.avatar.fast import FastAvatar
 from nerf_ad.dataset.dataset import Dataset
-from nerf_ad.dataset.expression import encode_expression, head_landmarks
+from nerf_ad.dataset.expression import encode_expression
+from nerf_ad.dataset.head_landmarks import HeadLandmarks
 from nerf_ad.evaluation.held_out import drive_with_recording
 from nerf_ad.face.parsing import Part
 from nerf_ad.media.video import decode
@@ -55,7 +56,7 @@ def test_the_mouth_and_only_the_mouth_follows_its_code(
 ) -> None:
     """One pose, one pair of eyes; the codes of frames whose lips are farthest apart and closest in truth."""
     train = talker.split().train
-    codes = encode_expression(head_landmarks(talker.landmarks(), talker.tracking()), avatar.basis).mouth
+    codes = encode_expression(HeadLandmarks.of(talker), avatar.basis).mouth
     order = np.argsort(film.truth.lip_gap[: train.stop])
     mouth = np.stack([codes[order[-3:]].mean(axis=0), codes[order[:3]].mean(axis=0)]).astype(np.float32)
     frame = train.stop // 2

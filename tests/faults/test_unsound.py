@@ -20,7 +20,8 @@ from nerf_ad.avatar.manifest import FastManifest
 from nerf_ad.cli.main import main
 from nerf_ad.core.files import write_text
 from nerf_ad.dataset.dataset import Dataset
-from nerf_ad.dataset.expression import encode_expression, fit_expression_basis, head_landmarks
+from nerf_ad.dataset.expression import encode_expression, fit_expression_basis
+from nerf_ad.dataset.head_landmarks import HeadLandmarks
 from nerf_ad.models.speech_code import SpeechCode
 from nerf_ad.models.talking_head import TalkingHead
 from nerf_ad.presets import TINY
@@ -45,7 +46,7 @@ def made(person: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An avatar that was never trained, but is whole."""
     root = tmp_path_factory.mktemp("avatars") / "a.avatar"
     tracking = person.tracking()
-    points = head_landmarks(person.landmarks(), tracking)
+    points = HeadLandmarks.of(person)
     basis = fit_expression_basis(points, person.split().train, mouth_dim=TINY.model.mouth_dim)
     manifest = FastManifest(
         name="a",

@@ -19,7 +19,7 @@ def make_field(*sides: int, num_features: int = 8, hidden_dim: int = 64) -> Radi
     field = Radiance(config, condition_dim=MOUTH + EYES)
     for level in field.encoding.levels:
         level.data.normal_()
-    return field.requires_grad_(False)
+    return field.requires_grad_(requires_grad=False)
 
 
 def ask(field: Radiance, packed: PackedPlanes, points: Tensor) -> list[tuple[Tensor, Tensor]]:

@@ -16,7 +16,7 @@ from nerf_ad.core.errors import BadInputError
 from nerf_ad.core.files import write_npz
 from nerf_ad.core.tensors import write_tensors
 from nerf_ad.dataset.dataset import Dataset, shot_numbers
-from nerf_ad.dataset.expression import head_landmarks
+from nerf_ad.dataset.head_landmarks import HeadLandmarks
 from nerf_ad.face.landmarks import IBUG_68
 from nerf_ad.media.audio import Waveform
 from nerf_ad.models.paper.audio_face import AudioCode, AudioFace
@@ -146,7 +146,7 @@ class PaperAvatar(Avatar):
         """
         if not isinstance(self.conditions, LandmarkCode):
             return super().codes_of(dataset)
-        points = head_landmarks(dataset.landmarks(), dataset.tracking())[:, list(IBUG_68)]
+        points = HeadLandmarks.of(dataset).read(IBUG_68)
         self.conditions.look(torch.from_numpy(points))
         frames = torch.arange(len(points), device=self.device)
         with torch.no_grad():

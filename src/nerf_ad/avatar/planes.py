@@ -17,7 +17,8 @@ from nerf_ad.avatar.manifest import FastAdManifest, FastManifest
 from nerf_ad.core.files import write_npz
 from nerf_ad.core.tensors import write_tensors
 from nerf_ad.dataset.dataset import Dataset, shot_numbers
-from nerf_ad.dataset.expression import ExpressionBasis, encode_expression, head_landmarks
+from nerf_ad.dataset.expression import ExpressionBasis, encode_expression
+from nerf_ad.dataset.head_landmarks import HeadLandmarks
 from nerf_ad.models.layered_renderer import LayeredRenderer, can_layer
 from nerf_ad.models.pose_layers import LayerStore
 from nerf_ad.models.talking_head import Condition, TalkingHead
@@ -102,8 +103,7 @@ class PlanesBody:
 
     def eyes_of(self, dataset: Dataset) -> Float[np.ndarray, "frames states"]:
         """Eye states of a recording's frames."""
-        points = head_landmarks(dataset.landmarks(), dataset.tracking())
-        return encode_expression(points, self.basis).eyes
+        return encode_expression(HeadLandmarks.of(dataset), self.basis).eyes
 
     def frame(
         self, moment: Moment, background: Float[Tensor, "3 size size"] | None

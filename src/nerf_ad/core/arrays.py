@@ -1,12 +1,14 @@
 """Arrays from outside: of the right shape, real, finite and of sane size, or refused in one sentence."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from nerf_ad.core.errors import FormatError
+from nerf_ad.core.rows import FileRows
 
 LARGEST = 1e6
 """No pixel, metre, frame number or code that we store comes near it."""
@@ -15,7 +17,7 @@ _AT_ONCE = 1 << 16
 
 def refuse_misfits(
     path: Path,
-    arrays: Mapping[str, np.ndarray[Any, np.dtype[Any]]],
+    arrays: Mapping[str, np.ndarray[Any, np.dtype[Any]] | FileRows],
     shapes: Mapping[str, str],
     sizes: Mapping[str, int],
     *,
@@ -25,7 +27,7 @@ def refuse_misfits(
 
     Args:
         path: their file, for the sentence.
-        arrays: by name.
+        arrays: by name; those in files are looked at piece by piece.
         shapes: of those that are looked at, such as ``"frames 4 4"``; a name that ``sizes`` does not know is
             given its size by the first array that has it.
         sizes: sizes that are known.
@@ -51,8 +53,16 @@ def refuse_misfits(
             raise FormatError(f"{path}: {name} holds numbers that cannot be", hint=hint)
 
 
-def _is_sane(array: np.ndarray[Any, np.dtype[Any]]) -> bool:
+def _is_sane(array: np.ndarray[Any, np.dtype[Any]] | FileRows) -> bool:
     """Whether all numbers are small; piece by piece: doubles of a clip's landmarks take much memory."""
+    return all(
+        bool((np.abs(piece.astype(np.float64)) < LARGEST).all()) for piece in _pieces(array)
+    )  # no NaN is
+
+
+def _pieces(array: np.ndarray[Any, np.dtype[Any]] | FileRows) -> Iterator[np.ndarray[Any, np.dtype[Any]]]:
+    if isinstance(array, FileRows):
+        at_once = max(1, _AT_ONCE * len(array) // max(1, math.prod(array.shape)))
+        return array.blocks(0, len(array), at_once)
     flat = array.reshape(-1)
-    pieces = (flat[start : start + _AT_ONCE] for start in range(0, flat.size, _AT_ONCE))
-    return all(bool((np.abs(piece.astype(np.float64)) < LARGEST).all()) for piece in pieces)  # NaN is not
+    return (flat[start : start + _AT_ONCE] for start in range(0, flat.size, _AT_ONCE))

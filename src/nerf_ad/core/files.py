@@ -7,7 +7,7 @@ import json
 import os
 import tempfile
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -173,15 +173,15 @@ def write_npz(path: Path, arrays: Mapping[str, np.ndarray[Any, np.dtype[Any]]]) 
         np.savez(file, allow_pickle=False, **arrays)
 
 
-def read_npz(path: Path) -> Arrays:
-    """Read named arrays, never unpickling.
+def read_npz(path: Path, names: Collection[str] | None = None) -> Arrays:
+    """Read named arrays, never unpickling; where ``names`` are given, those of them that are there.
 
     Raises:
         FormatError: missing, damaged, or holding Python objects.
     """
     try:
         with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
+            return {name: archive[name] for name in archive.files if names is None or name in names}
     except FileNotFoundError:
         raise FormatError(f"{path} is missing") from None
     except Exception as error:

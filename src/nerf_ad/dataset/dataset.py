@@ -2,7 +2,7 @@
 
 import hashlib
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +13,7 @@ from pydantic import Field
 from nerf_ad.core.config import Config
 from nerf_ad.core.errors import FormatError
 from nerf_ad.core.files import read_json, read_npz, read_toml
+from nerf_ad.core.rows import FileRows
 from nerf_ad.dataset.layout import FORMAT, Layout
 from nerf_ad.dataset.soundness import (
     HINT,
@@ -146,10 +147,7 @@ class SpeechTrack(NamedTuple):
     @property
     def origin(self) -> str:
         """Whose features these are: the encoder's id; of arrays, which nobody knows, with their digest."""
-        if self.encoder != ARRAYS_ID:
-            return self.encoder
-        numbers = np.ascontiguousarray(self.features, np.float32).tobytes()
-        return f"{self.encoder}:{hashlib.sha256(numbers).hexdigest()[:12]}"
+        return _origin(self.encoder, [self.features])
 
 
 class Split(NamedTuple):
@@ -264,6 +262,12 @@ class Dataset:
         refuse_unsound_landmarks(self.layout.landmarks, arrays, num_frames=self.num_frames)
         return LandmarkTrack(**arrays)
 
+    def landmark_rows(self) -> FileRows:
+        """The points of ``landmarks``, read frame by frame: those of an hour are half a gigabyte."""
+        rows = FileRows.of_npz(self.layout.landmarks, "points")
+        refuse_unsound_landmarks(self.layout.landmarks, {"points": rows}, num_frames=self.num_frames)
+        return rows
+
     def action_units(self) -> ActionUnits:
         """Action units with their names and sources."""
         arrays = _fields(read_npz(self.layout.action_units), ActionUnits._fields, self.layout.action_units)
@@ -297,6 +301,14 @@ class Dataset:
         refuse_unsound_speech(path, arrays)
         return SpeechTrack(arrays["features"], float(arrays["rate_hz"]), str(arrays["encoder"]))
 
+    def speech_origin(self, name: str) -> str:
+        """``SpeechTrack.origin`` of the speech features of one encoder; they are looked at piece by piece."""
+        path = self.speech_file(name)
+        features = FileRows.of_npz(path, "features")
+        arrays = _fields(read_npz(path, ("rate_hz", "encoder")), ("rate_hz", "encoder"), path)
+        refuse_unsound_speech(path, {**arrays, "features": features})
+        return _origin(str(arrays["encoder"]), features.blocks(0, len(features), 4096))
+
     def split(self) -> Split:
         """Training and held-out frames."""
         path = self.layout.split
@@ -327,6 +339,15 @@ def read_manifest(layout: Layout) -> DatasetManifest:
             hint="capture the video again into a new folder",
         )
     return DatasetManifest.from_mapping(raw, source=str(layout.manifest))
+
+
+def _origin(encoder: str, features: Iterable[Float[np.ndarray, "_ channels"]]) -> str:
+    if encoder != ARRAYS_ID:
+        return encoder
+    digest = hashlib.sha256()
+    for block in features:
+        digest.update(np.ascontiguousarray(block, np.float32).data)
+    return f"{encoder}:{digest.hexdigest()[:12]}"
 
 
 def _fields(arrays: dict[str, Any], names: tuple[str, ...], path: Path) -> dict[str, Any]:

@@ -1,16 +1,17 @@
 """What the face does, with the head's motion undone: a mouth code and an eye state for every frame.
 
-Landmarks are lifted to the head's own axes with the tracked pose. The mouth code is their principal
+Landmarks are lifted to the head's own axes (``head_landmarks``). The mouth code is their principal
 components around lips and chin; the eye state is openness, gaze and brow. Both have about unit variance, so
 that they can condition a network. The bases belong to the avatar: they are what its speech encoder predicts.
 """
 
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
-from nerf_ad.dataset.dataset import LandmarkTrack, Tracking
+from nerf_ad.dataset.head_landmarks import HeadLandmarks, mean_of
 
 LIPS = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 185, 40, 39, 37, 0, 267, 269, 270, 409)
 """Outer lip contour (MediaPipe face mesh)."""
@@ -22,9 +23,15 @@ MOUTH = (*LIPS, *INNER_LIPS, *CHIN)
 """Points of the mouth code."""
 EYES = (33, 133, 159, 145, 263, 362, 386, 374, 70, 105, 107, 300, 334, 336)
 """Eye corners, lids and brows: where the eye state acts."""
+EYE_POINTS = (33, 133, 145, 159, 263, 362, 374, 386, 105, 334, 468, 473)
+"""What the eye state is made of: corners, lids, brows and irises."""
 
 REST_GAP = 0.0005
 """Distance of the inner lips at rest, metres (ours; the landmarker hardly ever says 0)."""
+
+MOST_ROWS = 1 << 14
+"""Mouths that are held at once while their modes are looked for, 20 MB of doubles: those of eleven minutes at
+25 fps. Modes of a longer clip may have the other sign than those of all its mouths together (ours)."""
 
 EYE_STATES = ("left openness", "right openness", "gaze across", "gaze up", "brow")
 """Meaning of the eye state's entries."""
@@ -54,57 +61,27 @@ class Expression(NamedTuple):
     """Eye state."""
 
 
-def head_landmarks(track: LandmarkTrack, tracking: Tracking) -> Float[np.ndarray, "frames 478 3"]:
-    """Landmarks in the head's own axes, metres.
-
-    The landmarker gives depth relative to the head and in pixels; the rigid points, whose depth the tracking
-    knows, tell the offset. The scale is that of a weak perspective at the head's distance.
-    """
-    lifted = np.empty(track.points.shape, np.float32)
-    for start in range(0, len(lifted), 1000):  # piece by piece: the doubles of an hour would take gigabytes
-        part = slice(start, start + 1000)
-        pose = tracking._replace(camera_to_world=tracking.camera_to_world[part])
-        lifted[part] = _lift(track.points[part], pose)
-    return lifted
-
-
-def _lift(points: Float[np.ndarray, "frames 478 3"], tracking: Tracking) -> Float[np.ndarray, "frames 478 3"]:
-    fx, fy, cx, cy = (float(value) for value in tracking.intrinsics)
-    pose = tracking.camera_to_world.astype(np.float64)
-    rotation, position = pose[:, :3, :3], pose[:, :3, 3]
-    rigid = np.einsum("fji,fpj->fpi", rotation, tracking.head_points[None] - position[:, None])
-    distance = np.einsum("fji,fj->fi", rotation, -position)[:, 2] * -1.0
-    metres_per_pixel = (distance / fx)[:, None]
-    relative = points[:, :, 2] * metres_per_pixel
-    offset = np.median(-rigid[:, :, 2] - relative[:, tracking.point_indices], axis=1)
-    depth = relative + offset[:, None]
-    camera = np.stack(
-        [(points[:, :, 0] - cx) / fx * depth, -(points[:, :, 1] - cy) / fy * depth, -depth],
-        axis=-1,
-    )
-    world = np.einsum("fij,fpj->fpi", rotation, camera) + position[:, None]
-    return world.astype(np.float32)
-
-
-def fit_expression_basis(
-    landmarks: Float[np.ndarray, "frames 478 3"], train: range, *, mouth_dim: int
-) -> ExpressionBasis:
+def fit_expression_basis(landmarks: HeadLandmarks, train: range, *, mouth_dim: int) -> ExpressionBasis:
     """Fit the codes on the training frames.
 
     Weak modes are scaled by at least a quarter of the strongest one's deviation, so that landmark noise does
     not look like speech (ours).
     """
-    mouth = landmarks[train.start : train.stop, MOUTH].reshape(len(train), -1).astype(np.float64)
-    mean = mouth.mean(axis=0)
-    _, singular, modes = np.linalg.svd(mouth - mean, full_matrices=False)
+
+    def mouths() -> Iterator[Float[np.ndarray, "frames coordinates"]]:
+        for block in landmarks.blocks(train, points=MOUTH):
+            yield block.reshape(len(block), -1).astype(np.float64)
+
+    mean, _ = mean_of(mouths())
+    _, singular, modes = np.linalg.svd(few_rows(mouth - mean for mouth in mouths()), full_matrices=False)
     deviation = singular / np.sqrt(len(train))
     kept = min(mouth_dim, len(deviation))
     scale = np.zeros(mouth_dim)
-    basis = np.zeros((mouth_dim, mouth.shape[1]))
+    basis = np.zeros((mouth_dim, len(mean)))
     scale[:] = max(0.25 * deviation[0], 1e-6)
     scale[:kept] = np.maximum(deviation[:kept], scale[0])
     basis[:kept] = modes[:kept]
-    eyes = raw_eye_states(landmarks[train.start : train.stop])
+    eyes = np.concatenate([raw_eye_states(block) for block in landmarks.blocks(train, points=EYE_POINTS)])
     return ExpressionBasis(
         mean.astype(np.float32),
         basis.astype(np.float32),
@@ -114,12 +91,28 @@ def fit_expression_basis(
     )
 
 
-def encode_expression(landmarks: Float[np.ndarray, "frames 478 3"], basis: ExpressionBasis) -> Expression:
+def few_rows(blocks: Iterable[Float[np.ndarray, "_ columns"]]) -> Float[np.ndarray, "few columns"]:
+    """Rows with the singular values and right singular vectors of all rows, about ``MOST_ROWS`` at most.
+
+    Where they become more, they give way to R of their QR decomposition, which has as many rows as columns.
+    """
+    held: list[np.ndarray[Any, np.dtype[Any]]] = []
+    for block in blocks:
+        held.append(block)
+        if sum(len(rows) for rows in held) > MOST_ROWS:
+            held = [np.asarray(np.linalg.qr(np.concatenate(held), mode="r"))]
+    return np.concatenate(held)
+
+
+def encode_expression(landmarks: HeadLandmarks, basis: ExpressionBasis) -> Expression:
     """Codes of every frame."""
-    mouth = landmarks[:, MOUTH].reshape(len(landmarks), -1) - basis.mouth_mean
-    code = mouth @ basis.mouth_modes.T / basis.mouth_scale
-    eyes = (raw_eye_states(landmarks) - basis.eye_mean) / basis.eye_scale
-    return Expression(code.astype(np.float32), np.clip(eyes, -4, 4).astype(np.float32))
+    codes, states = [], []
+    for block in landmarks.blocks(points=(*MOUTH, *EYE_POINTS)):
+        mouth = block[:, : len(MOUTH)].reshape(len(block), -1) - basis.mouth_mean
+        codes.append((mouth @ basis.mouth_modes.T / basis.mouth_scale).astype(np.float32))
+        eyes = (raw_eye_states(block[:, len(MOUTH) :]) - basis.eye_mean) / basis.eye_scale
+        states.append(np.clip(eyes, -4, 4).astype(np.float32))
+    return Expression(np.concatenate(codes), np.concatenate(states))
 
 
 def decode_mouth(
@@ -141,21 +134,22 @@ def rest_code(basis: ExpressionBasis) -> Float[np.ndarray, "units"]:
     return np.asarray(slope * (REST_GAP - apart) / max(float(slope @ slope), 1e-12), np.float32)
 
 
-def raw_eye_states(landmarks: Float[np.ndarray, "frames 478 3"]) -> Float[np.ndarray, "frames states"]:
-    """Openness of both eyes, gaze across and up, and brow height, over the eye's width."""
+def raw_eye_states(eyes: Float[np.ndarray, "frames points 3"]) -> Float[np.ndarray, "frames states"]:
+    """Openness of both eyes, gaze across and up, and brow height, over the eye's width; of ``EYE_POINTS``."""
+    at = {point: eyes[:, place] for place, point in enumerate(EYE_POINTS)}
 
     def apart(first: int, second: int) -> np.ndarray[Any, np.dtype[Any]]:
-        return np.asarray(np.linalg.norm(landmarks[:, first] - landmarks[:, second], axis=-1))
+        return np.asarray(np.linalg.norm(at[first] - at[second], axis=-1))
+
+    def off_middle(iris: int, corners: tuple[int, int], axis: int) -> np.ndarray[Any, np.dtype[Any]]:
+        middle = np.stack([at[corner][:, axis] for corner in corners], axis=1).mean(axis=1)
+        return np.asarray(at[iris][:, axis] - middle)
 
     right, left = apart(33, 133) + 1e-6, apart(263, 362) + 1e-6
-    across = (
-        (landmarks[:, 468, 0] - landmarks[:, (33, 133), 0].mean(axis=1)) / right
-        + (landmarks[:, 473, 0] - landmarks[:, (263, 362), 0].mean(axis=1)) / left
-    ) / 2
-    up = (
-        (landmarks[:, 468, 1] - landmarks[:, (33, 133), 1].mean(axis=1)) / right
-        + (landmarks[:, 473, 1] - landmarks[:, (263, 362), 1].mean(axis=1)) / left
-    ) / 2
+    across, up = (
+        (off_middle(468, (33, 133), axis) / right + off_middle(473, (263, 362), axis) / left) / 2
+        for axis in (0, 1)
+    )
     brow = (apart(105, 33) / right + apart(334, 263) / left) / 2
     states = np.stack([apart(386, 374) / left, apart(159, 145) / right, across, up, brow], axis=-1)
     return states.astype(np.float32)

@@ -1,7 +1,7 @@
 """The face of every frame as a small square picture: what NeRF-AD's attention and audio face are made from.
 
 The crop's box follows the landmarks smoothly, so that a moving jaw does not shake the picture. The crops are
-a cache on disk, mapped into memory; it may be deleted at any time and is made again.
+a cache on disk, read when asked for; it may be deleted at any time and is made again.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ from torch import Tensor
 from nerf_ad.core.events import Event, Progress
 from nerf_ad.core.files import explained, locked, sync_folder, write_json
 from nerf_ad.dataset.dataset import Dataset
-from nerf_ad.dataset.mapped import MappedPages
+from nerf_ad.dataset.frame_file import FrameFile
 from nerf_ad.dataset.pixels import fit_picture
 
 VERSION = 1
@@ -50,19 +50,14 @@ class FaceCrops:
         self.num_frames = num_frames
         self.boxes: Int[np.ndarray, "frames 4"] = np.load(folder / "boxes.npy")
         """Left, top, right, bottom in pixels of the dataset's frames; right and bottom are not inside."""
-        self.pixels: UInt8[np.ndarray, "frames size size 3"] = np.memmap(
-            folder / "crops.raw", np.uint8, "r", shape=(num_frames, size, size, 3)
-        )
-        self._pages = MappedPages(self.pixels)
+        self.pixels = FrameFile(folder / "crops.raw", (num_frames, size, size, 3))
 
     def crop(self, frame: int) -> UInt8[np.ndarray, "size size 3"]:
         """The face of one frame."""
-        self._pages.look_at(3 * self.size**2)
-        return np.array(self.pixels[frame])
+        return self.pixels[frame]
 
     def batch(self, frames: Int[np.ndarray, "batch"]) -> Float[Tensor, "batch 3 size size"]:
         """The faces of some frames, in [0, 1]."""
-        self._pages.look_at(3 * self.size**2 * len(frames))
         chosen = np.ascontiguousarray(self.pixels[frames].transpose(0, 3, 1, 2))
         return torch.from_numpy(chosen).float() / 255
 

@@ -1,5 +1,6 @@
 """Where the head can be: the visual hull of its masks, thinned to a shell around the known face."""
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -7,6 +8,7 @@ from jaxtyping import Bool, Float
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
+from nerf_ad.dataset.head_landmarks import FaceShape
 from nerf_ad.dataset.pixels import PixelCache
 from nerf_ad.face.parsing import Part
 from nerf_ad.geometry.camera import Intrinsics, project
@@ -36,7 +38,8 @@ def carve(
     cache: PixelCache,
     camera_to_world: Float[np.ndarray, "frames 4 4"],
     intrinsics: Float[np.ndarray, "4"],
-    landmarks: Float[np.ndarray, "moments points 3"],
+    landmarks: Iterable[Float[np.ndarray, "_ points 3"]],
+    face: FaceShape,
     *,
     train: range,
     resolution: int,
@@ -51,7 +54,8 @@ def carve(
         cache: labels of every frame.
         camera_to_world: head poses.
         intrinsics: at the cache's size.
-        landmarks: of the training frames, in head axes, metres.
+        landmarks: of the training frames, in head axes, metres, block by block.
+        face: what they are together.
         train: frames that may be looked at.
         resolution: cells along each side.
         num_views: frames that vote, spread over the clip.
@@ -60,36 +64,35 @@ def carve(
     masks = [_mask(cache, int(view)) for view in views]
     poses = camera_to_world[views]
     camera = Intrinsics.from_array(intrinsics)
-    face = landmarks.mean(axis=0)
-    centre = face.mean(axis=0)
+    centre = face.mean.mean(axis=0)
     low, high = centre - REACH, centre + REACH
     searched = min(resolution, SEARCHED)
     for _ in range(2):
         points = _centres(low, high, searched)
-        points = points[near_face(points, face)]
+        points = points[near_face(points, face.mean)]
         kept = points[seen_as_head(points, masks, poses, camera)]
         if len(kept) == 0:
             break
         margin = (high - low) / searched
-        low = np.minimum(kept.min(axis=0) - margin, landmarks.min(axis=(0, 1)) - SKIN)
-        high = np.maximum(kept.max(axis=0) + margin, landmarks.max(axis=(0, 1)) + SKIN)
+        low = np.minimum(kept.min(axis=0) - margin, face.low - SKIN)
+        high = np.maximum(kept.max(axis=0) + margin, face.high + SKIN)
     points = _centres(low, high, resolution)
-    keep = near_face(points, face)
+    keep = near_face(points, face.mean)
     keep[keep] = seen_as_head(points[keep], masks, poses, camera)
     cells = keep.reshape(resolution, resolution, resolution) | touched(landmarks, low, high, resolution)
     return Hull(low.astype(np.float32), high.astype(np.float32), ndimage.binary_dilation(cells, iterations=1))
 
 
 def touched(
-    landmarks: Float[np.ndarray, "moments points 3"],
+    landmarks: Iterable[Float[np.ndarray, "_ points 3"]],
     low: Float[np.ndarray, "3"],
     high: Float[np.ndarray, "3"],
     resolution: int,
 ) -> Bool[np.ndarray, "x y z"]:
     """Cells whose centre lies within ``SKIN`` of the cell of any landmark at any moment."""
     cells = np.ones((resolution, resolution, resolution), bool)
-    for start in range(0, len(landmarks), 1000):  # piece by piece: an hour of landmarks would take gigabytes
-        points = landmarks[start : start + 1000].reshape(-1, 3)
+    for block in landmarks:
+        points = block.reshape(-1, 3)
         where = np.floor((points - low) / (high - low) * resolution).astype(np.int64)
         where = where[((where >= 0) & (where < resolution)).all(axis=1)]
         cells[tuple(where.T)] = False

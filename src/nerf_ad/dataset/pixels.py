@@ -1,4 +1,4 @@
-"""The dataset's pictures as memory maps: random pixels of any frame without decoding anything twice."""
+"""The dataset's pictures in raw files: pixels of any frame without decoding anything twice."""
 
 import contextlib
 import hashlib
@@ -8,87 +8,96 @@ import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 from scipy import ndimage
 
-from nerf_ad.core.errors import FormatError
 from nerf_ad.core.events import Event, Progress
 from nerf_ad.core.files import explained, locked, sync_folder, write_json
+from nerf_ad.core.rows import FileRows
 from nerf_ad.dataset.dataset import Dataset
 from nerf_ad.dataset.expression import MOUTH
-from nerf_ad.dataset.mapped import MappedPages
+from nerf_ad.dataset.frame_file import FrameFile
 from nerf_ad.face.parsing import Part
 from nerf_ad.media.images import resize_image
 
 VERSION = 1
 """Raised when the arrays' meaning changes."""
-FRAMES_A_LOOK = 16
-"""Frames of which pixels are taken at once, about (``RaySamplingConfig.num_frames``)."""
+RIM = 2
+"""Pixels from the head's edge within which the parsing is not to be believed (ours)."""
+
+
+class Pixels(NamedTuple):
+    """What is known of some pixels."""
+
+    frame: UInt8[np.ndarray, "pixels 3"]
+    """The recording."""
+    torso: UInt8[np.ndarray, "pixels 4"]
+    """The torso without its head, and how much of it there is."""
+    labels: UInt8[np.ndarray, "5 pixels"]
+    """Parts: there, ``RIM`` above and below, and ``RIM`` to the left and to the right."""
 
 
 class PixelCache:
-    """Frames, labels and torso pictures of a dataset at one size, on disk, mapped into memory.
+    """Frames, labels and torso pictures of a dataset at one size, on disk, read when asked for.
 
-    The folder is a cache: it may be deleted at any time and is made again. Pages of a large one are
-    given back now and then.
+    The folder is a cache: it may be deleted at any time and is made again.
     """
 
     def __init__(self, folder: Path, *, num_frames: int, size: int) -> None:
         self.folder = folder
         self.size = size
         self.num_frames = num_frames
-        self._frames = self._open("frames", (num_frames, size, size, 3))
-        self._labels = self._open("labels", (num_frames, size, size))
-        self._torso = self._open("torso", (num_frames, size, size, 4))
-        self._head_pixels: np.ndarray[Any, np.dtype[Any]] = np.load(folder / "head_pixels.npy", mmap_mode="r")
-        self._pages = MappedPages(self._frames, self._labels, self._torso, self._head_pixels)
+        self.frames = self._open("frames", (num_frames, size, size, 3))
+        """The recording."""
+        self.labels = self._open("labels", (num_frames, size, size))
+        """Parts (``nerf_ad.face.parsing.Part``)."""
+        self.torso = self._open("torso", (num_frames, size, size, 4))
+        """The torso without its head, and where it is."""
+        self._head_pixels = FileRows.of_npy(folder / "head_pixels.npy")
         self.head_offsets: np.ndarray[Any, np.dtype[Any]] = np.load(folder / "head_offsets.npy")
 
-    def _open(self, name: str, shape: tuple[int, ...]) -> np.ndarray[Any, np.dtype[Any]]:
-        return np.memmap(self.folder / f"{name}.raw", np.uint8, "r", shape=shape)
-
-    @property
-    def frames(self) -> UInt8[np.ndarray, "frames size size 3"]:
-        """The recording."""
-        return self._look_at(self._frames)
-
-    @property
-    def labels(self) -> UInt8[np.ndarray, "frames size size"]:
-        """Parts (``nerf_ad.face.parsing.Part``)."""
-        return self._look_at(self._labels)
-
-    @property
-    def torso(self) -> UInt8[np.ndarray, "frames size size 4"]:
-        """The torso without its head, and where it is."""
-        return self._look_at(self._torso)
-
-    def _look_at(self, array: np.ndarray[Any, np.dtype[Any]]) -> np.ndarray[Any, np.dtype[Any]]:
-        self._pages.look_at(array.nbytes // max(self.num_frames, 1) * FRAMES_A_LOOK)
-        return array
-
-    def read_into(self, name: str, frame: int, out: UInt8[np.ndarray, "..."]) -> None:
-        """Copy a frame of ``frames``, ``labels`` or ``torso`` without mapping it: mapped pages count as ours.
-
-        Raises:
-            FormatError: the file is shorter than it was.
-        """
-        with (self.folder / f"{name}.raw").open("rb", buffering=0) as file:
-            file.seek(frame * out.nbytes)
-            view, done = out.data.cast("B"), 0
-            while done < len(view):
-                read = file.readinto(view[done:])
-                if not read:
-                    raise FormatError(
-                        f"{self.folder} is cut short", hint="delete this folder; it is made again"
-                    )
-                done += read
+    def _open(self, name: str, shape: tuple[int, ...]) -> FrameFile:
+        hint = "delete this folder; it is made again"
+        return FrameFile(self.folder / f"{name}.raw", shape, hint=hint)
 
     def pixels_of_head(self, frame: int) -> Int[np.ndarray, "pixels"]:
         """Flat numbers of the pixels in and just around the head of one frame."""
-        return np.asarray(self._head_pixels[self.head_offsets[frame] : self.head_offsets[frame + 1]])
+        return self._head_pixels.read(int(self.head_offsets[frame]), int(self.head_offsets[frame + 1]))
+
+    def pixels(
+        self,
+        frames: Int[np.ndarray, "batch"],
+        slot: Int[np.ndarray, "pixels"],
+        flat: Int[np.ndarray, "pixels"],
+    ) -> Pixels:
+        """Some pixels of some frames; of each frame, rows from the highest to the lowest of them are read.
+
+        Args:
+            frames: frames of the clip.
+            slot: which entry of ``frames`` each pixel belongs to.
+            flat: the pixels' flat numbers.
+        """
+        size, last = self.size, self.size - 1
+        row, column = np.divmod(flat, size)
+        high, low = np.maximum(row - RIM, 0), np.minimum(row + RIM, last)
+        beside = (row * size + np.clip(column + right, 0, last) for right in (-RIM, RIM))
+        around = np.stack([flat, high * size + column, low * size + column, *beside])
+        shapes = ((len(flat), 3), (len(flat), 4), around.shape)
+        found = Pixels(*(np.empty(shape, np.uint8) for shape in shapes))
+        place = np.empty(4 * size * size, np.uint8)  # read into again and again: fresh memory is slow
+        for number, frame in enumerate(frames.tolist()):
+            own = np.flatnonzero(slot == number)
+            if len(own) == 0:
+                continue
+            span = int(high[own].min()), int(low[own].max()) + 1
+            there = around[:, own] - span[0] * size
+            found.frame[own] = self.frames.rows(frame, *span, place).reshape(-1, 3)[there[0]]
+            found.torso[own] = self.torso.rows(frame, *span, place).reshape(-1, 4)[there[0]]
+            found.labels[:, own] = self.labels.rows(frame, *span, place).reshape(-1)[there]
+        return found
 
 
 def open_pixels(dataset: Dataset, size: int) -> Iterator[Event]:

@@ -1,6 +1,6 @@
 """Training frames in a GPU's memory, eight bytes a pixel, and rays drawn from them without the host.
 
-Drawing by NumPy from memory maps takes milliseconds a step, longer than a GPU's whole step (ours). Where a
+Drawing by NumPy from files takes milliseconds a step, longer than a GPU's whole step (ours). Where a
 clip does not fit into the given memory, a part of it is resident, and a thread reads the frames that take
 the place of the oldest: every frame is seen, in turns.
 """
@@ -139,8 +139,9 @@ class ResidentFrames:
             if copied is not None:
                 copied.synchronize()
             for place, frame in enumerate(which):
-                for name, kept in zip(("frames", "torso", "labels"), staging, strict=True):
-                    self.cache.read_into(name, int(frame), kept[place].numpy())
+                files = (self.cache.frames, self.cache.torso, self.cache.labels)
+                for file, kept in zip(files, staging, strict=True):
+                    file.read_into(int(frame), kept[place].numpy())
 
         self._reading.append((which, staging, self._reader.submit(read)))
 

@@ -150,17 +150,12 @@ class RaySampler:
         """The truth at given pixels (flat numbers) of given frames."""
         size = self.cache.size
         row, column = np.divmod(flat, size)
-        which = frames[slot]
-        rgb = self.cache.frames[which, row, column].astype(np.float32) / 255
-        torso = self.cache.torso[which, row, column].astype(np.float32) / 255
-        plate = self.backgrounds[self.background_of[which], flat]
+        found = self.cache.pixels(frames, slot, flat)
+        rgb, torso = found.frame.astype(np.float32) / 255, found.torso.astype(np.float32) / 255
+        plate = self.backgrounds[self.background_of[frames[slot]], flat]
         behind = torso[:, :3] * torso[:, 3:] + (1 - torso[:, 3:]) * plate
-        labels = [
-            self.cache.labels[which, np.clip(row + down, 0, size - 1), np.clip(column + right, 0, size - 1)]
-            for down, right in ((0, 0), (-2, 0), (2, 0), (0, -2), (0, 2))
-        ]
-        heads = [label == Part.HEAD for label in labels]
-        certain = np.logical_and.reduce([head == heads[0] for head in heads])
+        heads = found.labels == Part.HEAD
+        certain = (heads == heads[0]).all(axis=0)
         pixels = np.stack([column, row], axis=-1).astype(np.float32) + 0.5
         return RayBatch(
             frames, slot, pixels, rgb, behind, heads[0].astype(np.float32), certain.astype(np.float32)
@@ -192,7 +187,7 @@ class RaySampler:
 
 
 class HostRays(RaySource):
-    """Rays drawn by NumPy from the memory maps, and copied to the device."""
+    """Rays drawn by NumPy from the cache's files, and copied to the device."""
 
     def __init__(self, sampler: RaySampler, device: torch.device) -> None:
         self.sampler = sampler

@@ -11,8 +11,8 @@ BYTE = 256
 class Dropout(nn.Module):
     """``nn.Dropout`` with a random byte for each number, and a generator of its own.
 
-    On a CPU a draw of torch's takes 9 ns and was half of a speech step; a byte takes 0.5 (decision 0024). What
-    is dropped is rounded to 256ths: 0.3 is 77 of them.
+    On a CPU a draw of torch's takes 9 ns and was half of a speech step; a byte takes 0.5 (decision 0024).
+    What is dropped is rounded to 256ths: 0.3 is 77 of them.
     """
 
     def __init__(self, share: float) -> None:

@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 
 from nerf_ad.core.errors import FormatError
 from nerf_ad.dataset.dataset import Dataset, Tracking, shot_numbers
-from nerf_ad.dataset.expression import head_landmarks
+from nerf_ad.dataset.head_landmarks import FaceShape, HeadLandmarks, face_shape
 from nerf_ad.dataset.hull import Hull, carve
 from nerf_ad.dataset.pixels import PixelCache, fit_picture, pixels_folder
 from nerf_ad.models.talking_head import plate_numbers
@@ -18,8 +18,10 @@ class Clip(NamedTuple):
 
     tracking: Tracking
     """Poses, and the camera at the training size."""
-    landmarks: Float[np.ndarray, "frames points 3"]
+    landmarks: HeadLandmarks
     """In the head's own axes, metres."""
+    face: FaceShape
+    """Those of the training frames, together."""
     cache: PixelCache
     """Recorded frames, parts and torsos."""
     backgrounds: Float[np.ndarray, "plates size size 3"]
@@ -40,13 +42,15 @@ class Clip(NamedTuple):
 def read_clip(dataset: Dataset, size: int) -> Clip:
     """Read what the stages share; ``open_pixels`` has made the cache."""
     tracking = dataset.tracking()
+    landmarks = HeadLandmarks(dataset.landmark_rows(), tracking)
     train = dataset.split().train
     num_shots = sum(shot < train.stop for shot in dataset.manifest.shots)
     own = [shot for shot in range(num_shots) if dataset.layout.shot_background(shot).is_file()]
     plates = [dataset.background(), *(dataset.background(shot) for shot in own)]
     return Clip(
         tracking._replace(intrinsics=tracking.intrinsics * (size / dataset.size)),
-        head_landmarks(dataset.landmarks(), tracking),
+        landmarks,
+        face_shape(landmarks.blocks(train)),
         PixelCache(pixels_folder(dataset, size), num_frames=dataset.num_frames, size=size),
         np.stack([fit_picture(plate, size).astype(np.float32) / 255 for plate in plates]),
         plate_numbers(own, num_shots),
@@ -65,7 +69,8 @@ def carve_head(clip: Clip, *, resolution: int) -> Hull:
         clip.cache,
         clip.tracking.camera_to_world,
         clip.tracking.intrinsics,
-        clip.landmarks[clip.train.start : clip.train.stop],
+        clip.landmarks.blocks(clip.train),
+        clip.face,
         train=clip.train,
         resolution=resolution,
     )

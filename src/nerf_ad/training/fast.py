@@ -2,9 +2,10 @@
 
 from collections.abc import Generator
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from pydantic import Field
 from torch import Tensor
 
@@ -20,7 +21,7 @@ from nerf_ad.models.talking_head import Condition, TalkingHeadConfig
 from nerf_ad.speech.encoder import SpeechConfig, WhisperConfig
 from nerf_ad.speech.windows import window_steps
 from nerf_ad.training.head import HeadModule, HeadTrainingConfig, MeasuredConditions, head_parameters
-from nerf_ad.training.planes import open_bench, recorded_motion, teach_head, teach_torso
+from nerf_ad.training.planes import PlanesBench, open_bench, recorded_motion, teach_head, teach_torso
 from nerf_ad.training.run_log import RunLog
 from nerf_ad.training.speech import SpeechTrainingConfig, fit_speech
 from nerf_ad.training.torso import TorsoTrainingConfig
@@ -81,29 +82,15 @@ def fast_stages(
         bench, config.torso, None if budget is None else config.torso_share * budget
     )
 
-    track = dataset.speech(config.speech.kind)
-    channels = track.features.shape[1]
-    features = torch.from_numpy(track.features).float().to(device)
-    heard = speech_windows(dataset, track, config.speech_code)[ready.train.start : ready.train.stop]
-    speech_code = SpeechCode(config.speech_code, channels=channels, out_dim=config.model.mouth_dim).to(device)
-    speech_code.set_normalisation(features[int(heard.min()) : int(heard.max()) + 1])
-    training = config.speech_training
-    speech = bench.state(
-        "speech",
-        speech_code,
-        torch.optim.AdamW(speech_code.parameters(), training.rate, weight_decay=training.weight_decay),
-        0.9,
-    )
     codes = torch.from_numpy(ready.expression.mouth).to(device)
-    inside = slice(ready.train.start, ready.train.stop)
-    yield from fit_speech(training, speech_code, speech, features, heard.to(device), codes[inside])
+    heard = yield from teach_speech(bench, config, codes)
 
     module = HeadModule(model, dataset.num_frames).to(device)
     mouth = torch.zeros_like(codes) if config.static else codes
     eyes = torch.from_numpy(ready.expression.eyes).to(device)
     conditions = MeasuredConditions(Condition(mouth, eyes, bench.shots), code_noise=config.head.code_noise)
     parameters = head_parameters(module, config.head)
-    left = None if budget is None else max(10.0, budget - spent - speech.seconds)
+    left = None if budget is None else max(10.0, budget - spent - heard.seconds)
     sharpened_by = yield from teach_head(bench, config.head, module, parameters, conditions, left)
 
     manifest = FastManifest(
@@ -116,16 +103,47 @@ def fast_stages(
         speech_code=config.speech_code,
         sharpened_by=sharpened_by,
         speech=config.speech,
-        speech_channels=channels,
-        speech_id=track.encoder,
+        speech_channels=heard.channels,
+        speech_id=heard.encoder,
         driven_by="nothing" if config.static else "speech",
         source_sha256=dataset.manifest.source.sha256,
     )
     yield Progress(stage="saving", done=0, total=1)
-    FastAvatar(manifest, model, speech_code, ready.basis, recorded_motion(bench), root).save()
+    FastAvatar(manifest, model, heard.code, ready.basis, recorded_motion(bench), root).save()
     config.save_toml(root / "config.toml")
     yield Progress(stage="saving", done=1, total=1)
     yield Saved(path=str(root))
+
+
+class Heard(NamedTuple):
+    """What stage 2 leaves; the clip's features are not among it: those of ten minutes are 46 MB."""
+
+    code: SpeechCode
+    """From speech to mouth code."""
+    channels: int
+    """Of the features."""
+    encoder: str
+    """Id of what made them."""
+    seconds: float
+    """What the stage took."""
+
+
+def teach_speech(
+    bench: PlanesBench, config: TrainConfig, codes: Float[Tensor, "frames units"]
+) -> Generator[Event, None, Heard]:
+    """Stage 2: from speech to the mouth codes that were measured in the frames."""
+    dataset, train, device = bench.dataset, bench.ready.train, codes.device
+    track = dataset.speech(config.speech.kind)
+    channels = track.features.shape[1]
+    features = torch.from_numpy(track.features).float().to(device)
+    heard = speech_windows(dataset, track, config.speech_code)[train.start : train.stop]
+    code = SpeechCode(config.speech_code, channels=channels, out_dim=config.model.mouth_dim).to(device)
+    code.set_normalisation(features[int(heard.min()) : int(heard.max()) + 1])
+    training = config.speech_training
+    optimiser = torch.optim.AdamW(code.parameters(), training.rate, weight_decay=training.weight_decay)
+    state = bench.state("speech", code, optimiser, 0.9)
+    yield from fit_speech(training, code, state, features, heard.to(device), codes[train.start : train.stop])
+    return Heard(code, channels, track.encoder, state.seconds)
 
 
 def speech_windows(

@@ -148,13 +148,13 @@ def _find_rest(bench: PlanesBench, mouth: HeardMouth) -> None:
     train = bench.ready.train
     features = features_of(mouth, torch.arange(train.start, train.stop))
     codes = mouth.standardised(mouth.projection(features))
-    is_closed = closed_lips(bench.ready.clip.landmarks[train.start : train.stop])
+    is_closed = closed_lips(bench.ready.clip.landmarks.read((UPPER_LIP_INNER, LOWER_LIP_INNER), train))
     mouth.rest_at(codes, is_closed.to(codes.device))
 
 
-def closed_lips(landmarks: Float[np.ndarray, "frames 478 3"]) -> Bool[Tensor, "frames"]:
-    """Which frames have the least gap between the inner lips: ``CLOSED_SHARE`` of them, at least one."""
-    gap = np.linalg.norm(landmarks[:, UPPER_LIP_INNER] - landmarks[:, LOWER_LIP_INNER], axis=-1)
+def closed_lips(lips: Float[np.ndarray, "frames 2 3"]) -> Bool[Tensor, "frames"]:
+    """Which frames have the least gap between two points of them: ``CLOSED_SHARE`` of them, at least one."""
+    gap = np.linalg.norm(lips[:, 0] - lips[:, 1], axis=-1)
     return torch.from_numpy(gap <= np.quantile(gap, CLOSED_SHARE))
 
 

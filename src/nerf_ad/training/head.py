@@ -45,8 +45,8 @@ class HeadTrainingConfig(Config):
     pose_rate: float = Field(default=2e-4, ge=0)
     """Adam's rate for each frame's pose correction; 0 keeps the tracked poses."""
     pose_every: int = Field(default=4, ge=1)
-    """On a CPU, steps between two that learn pose corrections: their gradients go through every sample's place,
-    which takes a seventh of a step (decision 0024). On a GPU every step learns them."""
+    """On a CPU, steps between two that learn pose corrections: their gradients go through every sample's
+    place, which takes a seventh of a step (decision 0024). On a GPU every step learns them."""
     pose_weight: float = Field(default=1e-3, ge=0)
     """Weight of the squared correction over 1 degree and 2 mm."""
     final_share: float = Field(default=0.05, gt=0, le=1)

@@ -25,6 +25,7 @@ from nerf_ad.dataset.expression import (
     encode_expression,
     fit_expression_basis,
 )
+from nerf_ad.dataset.head_landmarks import AT_ONCE
 from nerf_ad.dataset.pixels import PixelCache, boxes_around, mouth_boxes
 from nerf_ad.dataset.resident import ResidentFrames, ResidentRays
 from nerf_ad.dataset.sampler import HostRays, RaySampler, RaySamplingConfig, RaySource
@@ -225,7 +226,7 @@ def build_model(config: TalkingHeadConfig, ready: Prepared, size: int) -> Talkin
         torch.from_numpy(ready.clip.backgrounds).permute(0, 3, 1, 2), ready.clip.background_of
     )
     model.intrinsics.copy_(torch.from_numpy(ready.clip.tracking.intrinsics))
-    face = ready.clip.landmarks[ready.train.start : ready.train.stop].mean(axis=0)
+    face = ready.clip.face.mean
     for part, points, depth in (("mouth", MOUTH, 0.05), ("eye", EYES, 0.05)):
         low, high = face[list(points)].min(axis=0), face[list(points)].max(axis=0)
         extent = (high - low) / 2 * 1.15 + 0.008
@@ -282,6 +283,10 @@ def part_boxes(
     dataset: Dataset, ready: Prepared
 ) -> tuple[Int[np.ndarray, "frames 4"], Int[np.ndarray, "frames 4"]]:
     """Boxes around mouth and eyes of every frame."""
-    points = dataset.landmarks().points[:, :, :2] * (ready.cache.size / dataset.size)
-    size = ready.cache.size
-    return mouth_boxes(points, size), boxes_around(points[:, list(EYES)], margin=0.1, size=size)
+    size, pixels = ready.cache.size, ready.clip.landmarks.pixels
+    mouths, eyes = [], []
+    for block in pixels.blocks(0, len(pixels), AT_ONCE):
+        points = block[:, :, :2] * (size / dataset.size)
+        mouths.append(mouth_boxes(points, size))
+        eyes.append(boxes_around(points[:, list(EYES)], margin=0.1, size=size))
+    return np.concatenate(mouths), np.concatenate(eyes)

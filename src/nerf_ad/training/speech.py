@@ -62,7 +62,9 @@ def fit_speech(
             share = state.step / config.num_steps
             for group in state.optimiser.param_groups:
                 group["lr"] = config.rate * (1 - share) * state.rate_factor
-            chosen = torch.randint(0, len(codes), (config.batch_size,), generator=state.torch).to(codes.device)
+            chosen = torch.randint(0, len(codes), (config.batch_size,), generator=state.torch).to(
+                codes.device
+            )
             given = model.normalise(features[windows[chosen]])
             given = given + config.noise * torch.randn(given.shape, generator=state.torch).to(given.device)
             # What dropout draws from is not in the resume file: tie it to what is.

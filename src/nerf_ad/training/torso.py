@@ -70,7 +70,7 @@ class TorsoTruth(ABC):
 
 
 class RecordedTruth(TorsoTruth):
-    """Frames read from the memory maps."""
+    """Frames read from the cache's files."""
 
     def __init__(self, cache: PixelCache, train: range) -> None:
         super().__init__(cache)

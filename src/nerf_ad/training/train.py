@@ -163,6 +163,6 @@ def _fingerprint(dataset: Dataset, config: AnyTrainConfig, size: int) -> str:
         del choices["nerf"]["num_steps"]  # no schedule depends on it: more of them go on
     if not hears(config):
         del choices["speech"]
-    origin = dataset.speech(config.speech.kind).origin if hears(config) else None
+    origin = dataset.speech_origin(config.speech.kind) if hears(config) else None
     facts = [dataset.manifest.source.sha256, steps, choices, size, origin]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

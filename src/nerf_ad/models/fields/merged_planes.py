@@ -4,11 +4,11 @@ Reading planes and the first layer are both linear, so they change places: the l
 planes hold at their nodes, once for each head, and a sample then adds up 12 rows (3 planes, 4 corners) of
 hidden units instead of reading 48 corners of features and multiplying them. That is the same number wherever
 every node of a coarse level is one of the finest's: 33, 65, 129 and 257 nodes do that, 32, 64, 128 and 256
-do not. Rows are read by ``embedding_bag``, which is several times faster than ``grid_sample`` (decision 0024).
+do not. Rows are read by ``embedding_bag``, which is several times faster than ``grid_sample`` (decision
+0024).
 """
 
 import threading
-from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float, Int

@@ -3,8 +3,8 @@
 A frame's condition is the same at all samples but for how strongly each feels it, so its product with a layer
 is one column beside the layer's weights; so are the view direction's weights and the bias. Each layer is then
 one matrix product into memory that stays in the cache. Planes whose levels nest are read together with the
-first layer (``MergedPlanes``), others by ``grid_sample``. Where the processor multiplies bfloat16, the products
-may be in it, which takes less than half their time (decision 0022).
+first layer (``MergedPlanes``), others by ``grid_sample``. Where the processor multiplies bfloat16, the
+products may be in it, which takes less than half their time (decision 0022).
 """
 
 import threading

@@ -21,8 +21,8 @@ class PlaneFieldConfig(Config):
     resolutions: tuple[Annotated[int, Field(ge=2, le=8192)], ...] = Field(
         default=(33, 65, 129, 257), min_length=1, max_length=16, strict=False
     )
-    """Nodes along each side of each plane level: 32 to 256 cells (performance.md section 9), so that levels nest
-    and can be merged (decision 0024)."""
+    """Nodes along each side of each plane level: 32 to 256 cells (performance.md section 9), so that levels
+    nest and can be merged (decision 0024)."""
     num_features: int = Field(default=8, ge=2, le=64, multiple_of=2)
     """Features per plane and level (performance.md section 9)."""
     hidden_dim: int = Field(default=64, ge=8, le=4096)

@@ -12,7 +12,7 @@ from nerf_ad.models.fields.planes import Radiance
 
 
 class SampledPlanes:
-    """The first layer of a field as one product for each chunk; shares the planes' memory. Safe for threads."""
+    """The first layer of a field as a product for each chunk; shares the planes' memory. Safe for threads."""
 
     chunk = 2048
     """Samples to be asked for at once: their activations fit a core's second cache."""

@@ -98,7 +98,7 @@ def _with_costs(
 def prepare_conditions(shop: Workshop, conditions: ConditionModule, learned: Learned | None) -> None:
     """What stage 2 taught, the clip's sound or landmarks, and how their numbers are scaled."""
     if isinstance(conditions, LandmarkCode):
-        points = torch.from_numpy(shop.clip.landmarks[:, list(IBUG_68)]).float().to(shop.device)
+        points = torch.from_numpy(shop.clip.landmarks.read(IBUG_68)).to(shop.device)
         conditions.set_normalisation(points[shop.clip.train.start : shop.clip.train.stop])
         conditions.look(points)
     if isinstance(conditions, AudioFace | AudioCode):

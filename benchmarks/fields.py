@@ -12,8 +12,12 @@ each has all its samples. Every way sees the same rays and samples, in turns, on
 * *hashed planes*: ER-NeRF's hashed tri-plane and heads in eager PyTorch (``models.fields.hashed_planes``).
 
 "forward" is the field alone, keeping what gradients need; "forward and backward" adds the gradients of points
-and parameters; "step" is a whole training step as ``training.head_steps`` makes it: poses corrected, rays
-marched, field, compositing, loss, gradients, their norm, Adam, moving average, occupancy.
+and parameters; "step" is a whole training step: poses corrected, rays marched, field, compositing, loss,
+gradients, their norm, Adam, moving average, occupancy. *Hashed planes* make it as a plain loop does, torch's
+threads sharing each operation; all others, and *hashed planes, our steps*, as ``training.head_steps`` does,
+each thread taking a part of the rays and poses learning every fourth step. How quick the plain loop is hangs
+on whether its threads sleep while they wait, as ``nerf-ad`` lets them (decision 0010), or spin
+(``OMP_WAIT_POLICY=ACTIVE``), which is quicker where nothing else runs: measure both.
 
 **Floor.** What no program of these numbers can be faster than: the larger of operations over the speed of a
 2048 x 2048 x 2048 product and bytes over the speed of a large copy, both measured in turns with everything
@@ -76,6 +80,7 @@ class Way(NamedTuple):
     config: AnyFieldConfig
     uses_kernels: bool = True
     in_bfloat16: bool = False
+    in_plain_steps: bool = False
 
 
 class Work(NamedTuple):
@@ -103,11 +108,22 @@ class Bench(NamedTuple):
     field_inputs: tuple[Tensor, Tensor, Tensor, Tensor]
     """What a step's field was asked: points, condition, directions and each sample's ray."""
     in_bfloat16: bool
+    in_plain_steps: bool
 
     @property
     def num_samples(self) -> int:
         """Samples a step."""
         return len(self.field_inputs[0])
+
+    def step(self) -> None:
+        """Make a training step."""
+        if not self.in_plain_steps:
+            self.stepper.step()
+            return
+        task = self.stepper.task
+        result = task.loss(in_bfloat16=self.in_bfloat16)
+        task.state.apply(result.loss)
+        task.observe(result)
 
 
 class BoxRays(RaySource):
@@ -142,11 +158,12 @@ def list_ways() -> dict[str, Way]:
     ways = {
         "planes, kernel": Way(planes),
         "planes, plain": Way(planes, uses_kernels=False),
-        REFERENCE: Way(hashed),
+        REFERENCE: Way(hashed, in_plain_steps=True),
+        f"{REFERENCE}, our steps": Way(hashed),
     }
     if multiplies_bfloat16():
         ways["planes, kernel, bfloat16"] = Way(planes, in_bfloat16=True)
-        ways[f"{REFERENCE}, bfloat16"] = Way(hashed, in_bfloat16=True)
+        ways[f"{REFERENCE}, bfloat16"] = Way(hashed, in_bfloat16=True, in_plain_steps=True)
     return ways
 
 
@@ -189,6 +206,7 @@ def make_bench(way: Way, scene: Scene, folder: Path) -> Bench:
         WaitingStepper(task),
         (points.requires_grad_(), condition, directions, ray),
         way.in_bfloat16 and multiplies_bfloat16(),
+        way.in_plain_steps,
     )
 
 
@@ -219,7 +237,7 @@ def make_works(bench: Bench) -> dict[str, Callable[[], object]]:
             learnt.grad = None
         torch.autograd.backward(forward(), (by_density, by_rgb))
 
-    return dict(zip(MEASURES, (forward, both, bench.stepper.step), strict=True))
+    return dict(zip(MEASURES, (forward, both, bench.step), strict=True))
 
 
 def count_work(bench: Bench, num_rays: int) -> dict[str, Work]:
@@ -301,7 +319,7 @@ def train_alone(way: Way, scene: Scene, threads: int) -> dict[str, int]:
         before = peak_memory(torch.device("cpu"))
         bench = make_bench(way, scene, Path(folder))
         for _ in range(5):
-            bench.stepper.step()
+            bench.step()
     most = peak_memory(torch.device("cpu"))
     for name, found in (("before", before), ("most", most)):
         if found is not None:

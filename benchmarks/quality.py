@@ -9,11 +9,11 @@ One after the other on the same machine, each by ``nerf-ad``'s own verbs in proc
   budget: a fresh avatar, torso, speech (or attention, classifiers, fusion) and head included.
 * ``paper-small``, ``paper``: NeRF-AD. The shares of its stages 1 and 2 follow the budget, so this is a fresh
   avatar for every budget too (``--paper-budgets``).
-* ``ad-nerf``: one run, stopped at 1/16, 1/8, 1/4, 1/2 and all of ``--slow-minutes``, measured, gone on with:
-  its rate follows the step alone. It is the row ad-nerf-head of the preset paper with AD-NeRF's rays a step,
-  decay and start of smoothing: two fields (coarse, fine) of 8 layers of 256 and 3 of 128 for colour, 10 and 4
-  frequencies, 64 + 128 samples a ray, AudioNet of 64, one frame a step, 95 % of its rays around the face,
-  Adam at 5e-4. It has none of NeRF-AD's stages, faces, masks or references.
+* ``ad-nerf``: one run, stopped at 1/16, 1/8, 1/4, 1/2 and all of ``--slow-minutes`` (``--slow-parts``),
+  measured, gone on with: its rate follows the step alone. It is the row ad-nerf-head of the preset paper with
+  AD-NeRF's rays a step, decay and start of smoothing: two fields (coarse, fine) of 8 layers of 256 and 3 of
+  128 for colour, 10 and 4 frequencies, 64 + 128 samples a ray, AudioNet of 64, one frame a step, 95 % of its
+  rays around the face, Adam at 5e-4. It has none of NeRF-AD's stages, faces, masks or references.
 
 What of ``ad-nerf`` is not AD-NeRF's: it hears the data set's features (Whisper's, normalised) instead of
 DeepSpeech's; it stands on the recorded torso of the same frame instead of a torso field, which costs it
@@ -102,7 +102,7 @@ def methods(arguments: argparse.Namespace) -> list[Method]:
         AD_NERF: Method(
             AD_NERF,
             ("paper", *ad_nerf),
-            tuple(end / part for part in (16, 8, 4, 2, 1)),
+            tuple(end / part for part in sorted(arguments.slow_parts, reverse=True)),
             goes_on=True,
         ),
     }
@@ -397,6 +397,9 @@ def main() -> int:
     )
     parser.add_argument("--paper-budgets", type=float, nargs="+", default=[240, 480, 960], help="seconds")
     parser.add_argument("--slow-minutes", type=float, default=20, help="of the AD-NeRF-size field")
+    parser.add_argument(
+        "--slow-parts", type=float, nargs="+", default=[16, 8, 4, 2, 1], help="where its run is measured"
+    )
     parser.add_argument("--slow-rays", type=int, default=2048, help="of a step (AD-NeRF's code: 2048)")
     parser.add_argument("--size", type=int, help="pixels along each side (default 128, or the data set's)")
     parser.add_argument("--every", type=int, default=10, help="each so-manieth held-out frame")
@@ -404,6 +407,8 @@ def main() -> int:
     parser.add_argument("--slow-frames", type=int, default=2, help="timed of the others")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
+    if min(arguments.slow_parts) < 1:
+        parser.error("--slow-parts are at least 1: the run is measured after a so-manieth of --slow-minutes")
     text, failed = "", False
     try:
         bench, chosen = Bench(arguments), methods(arguments)

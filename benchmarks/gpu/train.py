@@ -333,13 +333,14 @@ def profile(arguments: argparse.Namespace, task: "HeadTask") -> dict[str, float]
     in_bfloat16 = task.config.on_gpu.in_bfloat16 and arguments.device.startswith("cuda")
 
     def loss() -> Any:  # noqa: ANN401
-        return task.loss(in_bfloat16=in_bfloat16)
+        return task.loss(StepWay(in_bfloat16))
 
     def learn() -> None:
         task.state.optimiser.zero_grad(set_to_none=True)
         loss().loss.backward()
 
     from nerf_ad.geometry.rays import pixel_rays
+    from nerf_ad.training.head_steps import StepWay
     from nerf_ad.volume.sampling import march
 
     rays = pixel_rays(batch.pixels, pose.index_select(0, batch.slot), model.intrinsics)

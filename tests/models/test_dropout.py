@@ -35,6 +35,15 @@ def test_a_seed_repeats_it() -> None:
     assert not torch.equal(first, second)
 
 
+def test_without_a_seed_parts_differ_and_follow_torchs_own() -> None:
+    given, made = torch.ones(64), []
+    for _ in range(2):
+        torch.manual_seed(1)
+        made.append([Dropout(0.5)(given), Dropout(0.5)(given)])
+    assert torch.equal(made[0][0], made[1][0])
+    assert not torch.equal(*made[0])
+
+
 def test_its_gradient_is_what_was_kept() -> None:
     part, given = Dropout(0.25), torch.randn(40, requires_grad=True)
     made = part(given)

@@ -1,6 +1,7 @@
 """The plane encoding against an explicit bilinear sum in float64."""
 
 import numpy as np
+import pytest
 import torch
 
 from nerf_ad.models.fields.plane_encoding import PLANES, PlaneEncoding
@@ -16,7 +17,10 @@ def bilinear(table: np.ndarray, x: float, y: float) -> np.ndarray:
     return (1 - b) * top + b * bottom
 
 
-def test_encoding_is_the_bilinear_sum():
+@pytest.mark.parametrize("num_threads", [1, 2])
+def test_encoding_is_the_bilinear_sum(num_threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One thread reads whole planes, several read halves."""
+    monkeypatch.setattr(torch, "get_num_threads", lambda: num_threads)
     torch.manual_seed(0)
     encoding = PlaneEncoding((4, 9), 4).double()
     points = torch.rand(20, 3, dtype=torch.float64) * 2.4 - 1.2
@@ -31,7 +35,9 @@ def test_encoding_is_the_bilinear_sum():
     np.testing.assert_allclose(ours, np.concatenate(truth), atol=1e-12)
 
 
-def test_gradients_are_those_of_finite_differences():
+@pytest.mark.parametrize("num_threads", [1, 2])
+def test_gradients_are_those_of_finite_differences(num_threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: num_threads)
     torch.manual_seed(1)
     encoding = PlaneEncoding((5,), 2).double()
     points = (torch.rand(6, 3, dtype=torch.float64) * 1.6 - 0.8).requires_grad_()

@@ -75,3 +75,29 @@ def test_the_torso_may_stand_elsewhere_in_every_shot(head: TalkingHead) -> None:
     assert codes.shape == (2, model.pose_code(poses).shape[1] + 2)
     torch.testing.assert_close(codes[:, -2:], torch.eye(2))
     torch.testing.assert_close(model.torso_code(poses[:1], None), codes[:1])
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3])
+def test_a_coarse_march_sees_the_same_fog(head: TalkingHead, stride: int) -> None:
+    """Through a box of even fog 0.3 m deep: opacity by Beer and Lambert, to within a sample's length."""
+    head.grid.set_cells(torch.ones_like(head.grid.cells))
+    with torch.no_grad():
+        head.planes.trunk_out.weight.zero_()
+        head.planes.trunk_out.bias.fill_(1.0 + torch.tensor(0.05).log())  # 0.05 a march step
+    pixels = torch.full((64, 2), 16.0)
+    jitter = torch.arange(64) / 64
+    made = head.head(
+        pixels,
+        torch.zeros(64, dtype=torch.int64),
+        pose(),
+        condition(),
+        jitter=jitter,
+        num_samples=40,
+        stride=stride,
+    )
+    steps = 0.3 / head.step
+    depth = -torch.log1p(-made.opacity.detach())
+    torch.testing.assert_close(depth, torch.full((64,), 0.05 * steps), atol=0.05 * stride, rtol=0)
+    # Over all beginnings of the march the mean is the integral.
+    assert float(depth.mean()) == pytest.approx(0.05 * steps, rel=0.01)
+    assert len(made.points) == pytest.approx(64 * steps / stride, rel=0.05)

@@ -307,6 +307,24 @@ def test_waiting_steps_learn_poses_every_so_often(
     assert moved == 2 * [True, *[False] * (CONFIG.pose_every - 1)]
 
 
+def test_the_fit_marches_coarsely_at_first(bench: PlanesBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    task, strides = make_task(bench), []
+    head = bench.model.head
+
+    def watched(*given: object, stride: int = 1, **more: object) -> object:
+        strides.append(stride)
+        return head(*given, stride=stride, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(bench.model, "head", watched)
+    config = CONFIG.model_copy(update={"num_steps": 10, "coarse_until": 0.3})
+    torch.set_num_threads(1)
+    for _ in fit_head(
+        config, bench.model, task.module, task.state, task.rays, bench.poses, task.conditions, seconds=None
+    ):
+        pass
+    assert strides == [2] * 3 + [1] * 7
+
+
 def test_what_a_thread_raises_ends_the_fit_with_its_state_saved(
     bench: PlanesBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

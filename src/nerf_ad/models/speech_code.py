@@ -6,6 +6,8 @@ members are averaged: with a minute of speech the spread between seeds is the la
 back cheaply (docs/decisions/0002).
 """
 
+from typing import cast
+
 import torch
 from jaxtyping import Float
 from pydantic import Field
@@ -78,6 +80,11 @@ class SpeechCode(nn.Module):
         )
         self.register_buffer("mean", torch.zeros(channels))
         self.register_buffer("scale", torch.ones(channels))
+
+    @property
+    def each(self) -> list[SpeechCodeMember]:
+        """The members."""
+        return [cast(SpeechCodeMember, member) for member in self.members]
 
     def set_normalisation(self, features: Float[Tensor, "steps channels"]) -> None:
         """Take mean and deviation from training speech."""

@@ -134,6 +134,7 @@ class TalkingHead(nn.Module):
         jitter: Float[Tensor, "rays"] | None = None,
         num_samples: int | None = None,
         is_ragged: bool | None = None,
+        stride: int = 1,
     ) -> HeadRays:
         """March rays through the head's field.
 
@@ -146,6 +147,8 @@ class TalkingHead(nn.Module):
             num_samples: samples kept per ray, the config's where absent.
             is_ragged: evaluate only the samples that are there, which saves a CPU work; a GPU would have to
                 wait for their number, so it evaluates all. The same picture either way.
+            stride: march steps from a sample to the next; each stands for so many of them, and one in so many
+                is kept.
         """
         is_ragged = pixels.device.type != "cuda" if is_ragged is None else is_ragged
         # index_select: the gradient of the other form sorts on a GPU, and queues for every frame.
@@ -155,11 +158,13 @@ class TalkingHead(nn.Module):
             rays.origins.detach(),
             rays.directions.detach(),
             self.grid,
-            step=(self.grid.high - self.grid.low).norm() / self.config.num_steps,
-            num_steps=self.config.num_steps,
-            num_samples=num_samples or self.config.num_samples,
+            step=stride * (self.grid.high - self.grid.low).norm() / self.config.num_steps,
+            num_steps=-(-self.config.num_steps // stride),
+            num_samples=-(-(num_samples or self.config.num_samples) // stride),
             jitter=jitter,
         )
+        if stride > 1:
+            samples = samples._replace(lengths=samples.lengths * stride)
         return (self._shade if is_ragged else self._shade_all)(rays, samples, frames, condition)
 
     def _shade(

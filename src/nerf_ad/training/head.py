@@ -45,8 +45,13 @@ class HeadTrainingConfig(Config):
     pose_rate: float = Field(default=2e-4, ge=0)
     """Adam's rate for each frame's pose correction; 0 keeps the tracked poses."""
     pose_every: int = Field(default=4, ge=1)
-    """On a CPU, steps between two that learn pose corrections: their gradients go through every sample's
-    place, which takes a seventh of a step (decision 0024). On a GPU every step learns them."""
+    """On a CPU one step in so many learns pose corrections: their gradients go through every sample's place,
+    which takes a seventh of a step (decision 0024). On a GPU every step does."""
+    coarse_stride: int = Field(default=2, ge=1, le=16)
+    """On a CPU, march steps from a sample to the next at first; a step then takes a quarter less (decision
+    0024)."""
+    coarse_until: float = Field(default=0.3, ge=0, le=1)
+    """Part of the budget until which rays are marched so coarsely (ours)."""
     pose_weight: float = Field(default=1e-3, ge=0)
     """Weight of the squared correction over 1 degree and 2 mm."""
     final_share: float = Field(default=0.05, gt=0, le=1)

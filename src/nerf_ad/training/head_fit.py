@@ -59,6 +59,7 @@ def fit_head(
                 group["lr"] = (
                     decayed(rate, rate * config.final_share, share) * state.rate_factor if rate else 0.0
                 )
+            stepper.stride = config.coarse_stride if share < config.coarse_until else 1
             stepper.with_patch = lpips is not None and share >= config.perceptual_from
             result, is_good = stepper.step()
             if state.step >= config.prune_after and state.step % config.prune_every == 0:

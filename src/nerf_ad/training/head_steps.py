@@ -34,6 +34,22 @@ class HeadLoss(NamedTuple):
     """What each sample contributed."""
 
 
+class StepWay(NamedTuple):
+    """How a step is made; as here where nothing else is said."""
+
+    in_bfloat16: bool = False
+    """Matrix products in bfloat16."""
+    with_patch: bool = False
+    """Whether it is asked, too, how a square of rays looks."""
+    learns_poses: bool = True
+    """Whether pose corrections learn from it; they are used in any case."""
+    stride: int = 1
+    """March steps from a sample to the next."""
+
+
+PLAIN_WAY = StepWay()
+
+
 class HeadTask(NamedTuple):
     """Everything that a step of the head needs; see ``fit_head``."""
 
@@ -46,11 +62,9 @@ class HeadTask(NamedTuple):
     conditions: HeadConditions
     lpips: Lpips | None = None
 
-    def loss(
-        self, *, in_bfloat16: bool = False, with_patch: bool = False, learns_poses: bool = True
-    ) -> HeadLoss:
-        """The loss of freshly drawn rays; ``with_patch``: and of how a square of them looks."""
-        return head_loss(self, in_bfloat16=in_bfloat16, with_patch=with_patch, learns_poses=learns_poses)
+    def loss(self, way: StepWay = PLAIN_WAY) -> HeadLoss:
+        """The loss of freshly drawn rays."""
+        return head_loss(self, way)
 
     def observe(self, result: HeadLoss) -> None:
         """Now and then tell the grid what was seen."""
@@ -63,6 +77,8 @@ class HeadStepper(ABC):
 
     with_patch = False
     """Whether a square is looked at; may change between steps."""
+    stride = 1
+    """March steps from a sample to the next, where the host waits; may change between steps."""
     complaint = ""
     """What did not work and was done otherwise."""
 
@@ -99,17 +115,16 @@ class WaitingStepper(HeadStepper):
                 result = self._side_by_side(self._pool)
             is_good = self.task.state.apply(result.loss, has_gradients=True)
         else:
-            result = self.task.loss(
-                in_bfloat16=self.in_bfloat16, with_patch=self.with_patch, learns_poses=self.learns_poses
-            )
+            result = self.task.loss(self.way)
             is_good = self.task.state.apply(result.loss)
         self.task.observe(result)
         return result, is_good
 
     @property
-    def learns_poses(self) -> bool:
-        """Whether the step to come learns pose corrections too."""
-        return self.task.state.step % self.task.config.pose_every == 0
+    def way(self) -> StepWay:
+        """How the step to come is made."""
+        learns_poses = self.task.state.step % self.task.config.pose_every == 0
+        return StepWay(self.in_bfloat16, self.with_patch, learns_poses, self.stride)
 
     def close(self) -> None:
         """End the threads."""
@@ -118,17 +133,16 @@ class WaitingStepper(HeadStepper):
 
     def _side_by_side(self, pool: ThreadPoolExecutor) -> HeadLoss:
         """The loss, with all gradients in place."""
-        task = self.task
+        task, way = self.task, self.way
         task.state.optimiser.zero_grad(set_to_none=True)
-        with_patch = self.with_patch and task.lpips is not None
-        drawn = draw_rays(task, with_patch=with_patch, learns_poses=self.learns_poses)
+        drawn = draw_rays(task, way)
         given = [drawn.pose, drawn.condition.mouth, drawn.condition.eyes]
         cut = [value.detach().requires_grad_(value.requires_grad) for value in given]
         apart = drawn._replace(pose=cut[0], condition=drawn.condition._replace(mouth=cut[1], eyes=cut[2]))
         learnt = [value for value in (*task.module.field.parameters(), *cut) if value.requires_grad]
 
         def look(part: slice) -> tuple[HeadLoss, tuple[Tensor, ...]]:
-            result = part_loss(task, apart, part, in_bfloat16=self.in_bfloat16)
+            result = part_loss(task, apart, part, way)
             gradients = torch.autograd.grad(result.loss, learnt, allow_unused=True, materialize_grads=True)
             return result._replace(loss=result.loss.detach()), gradients
 
@@ -198,7 +212,7 @@ class StreamingStepper(HeadStepper):
 
     def _launch(self) -> HeadLoss:
         self.task.state.optimiser.zero_grad(set_to_none=True)
-        result = self.task.loss(in_bfloat16=self.in_bfloat16, with_patch=self.with_patch)
+        result = self.task.loss(StepWay(self.in_bfloat16, self.with_patch))
         result.loss.backward()
         return result._replace(loss=result.loss.detach())
 
@@ -243,28 +257,34 @@ class DrawnRays(NamedTuple):
     """Rays before the square's."""
 
 
-def draw_rays(task: HeadTask, *, with_patch: bool, learns_poses: bool = True) -> DrawnRays:
-    """A step's rays with everything that they are drawn with; poses are corrected, learnt from or not."""
+def draw_rays(task: HeadTask, way: StepWay) -> DrawnRays:
+    """A step's rays with everything that they are drawn with."""
     config, draw = task.config, task.state.generator
+    with_patch = way.with_patch and task.lpips is not None
     batch = task.rays.draw(with_patch=with_patch)
     condition = task.conditions.draw(batch.frames, draw)
     pose, far = task.poses.index_select(0, batch.frames), task.poses.new_zeros(())
     if config.pose_rate > 0:
-        with contextlib.nullcontext() if learns_poses else torch.no_grad():
+        with contextlib.nullcontext() if way.learns_poses else torch.no_grad():
             pose, far = task.module.corrections(pose, batch.frames)
     jitter = torch.rand(len(batch.slot), generator=draw, device=draw.device).to(pose.device)
     num_plain = len(batch.slot) - (config.rays.patch_size**2 if with_patch else 0)
     return DrawnRays(batch, condition, pose, far, jitter, num_plain)
 
 
-def part_loss(task: HeadTask, drawn: DrawnRays, part: slice, *, in_bfloat16: bool) -> HeadLoss:
+def part_loss(task: HeadTask, drawn: DrawnRays, part: slice, way: StepWay) -> HeadLoss:
     """What some of the rays add to the loss of all; the square, if there is one, is all in or all out."""
     config, batch = task.config, drawn.batch
     device = drawn.pose.device.type
-    precision = contextlib.nullcontext() if not in_bfloat16 else autocast(device)
+    precision = contextlib.nullcontext() if not way.in_bfloat16 else autocast(device)
     with precision:
         head = task.model.head(
-            batch.pixels[part], batch.slot[part], drawn.pose, drawn.condition, jitter=drawn.jitter[part]
+            batch.pixels[part],
+            batch.slot[part],
+            drawn.pose,
+            drawn.condition,
+            jitter=drawn.jitter[part],
+            stride=way.stride,
         )
     colour = over(head.rgb, head.opacity, batch.behind[part])
     rays = min(part.stop, drawn.num_plain) - part.start
@@ -283,13 +303,10 @@ def autocast(device: str) -> torch.autocast:
     return torch.autocast(device, torch.bfloat16, cache_enabled=False)
 
 
-def head_loss(
-    task: HeadTask, *, in_bfloat16: bool = False, with_patch: bool = False, learns_poses: bool = True
-) -> HeadLoss:
+def head_loss(task: HeadTask, way: StepWay = PLAIN_WAY) -> HeadLoss:
     """Loss of one batch of rays. On a GPU nothing in here waits for the host."""
-    with_patch = with_patch and task.lpips is not None
-    drawn = draw_rays(task, with_patch=with_patch, learns_poses=learns_poses)
-    whole = part_loss(task, drawn, slice(0, len(drawn.jitter)), in_bfloat16=in_bfloat16)
+    drawn = draw_rays(task, way)
+    whole = part_loss(task, drawn, slice(0, len(drawn.jitter)), way)
     return whole._replace(loss=whole.loss + task.config.pose_weight * drawn.far)
 
 

@@ -54,8 +54,7 @@ def fit_speech(
         codes: mouth codes of the same frames.
         stage: name for the progress bar.
     """
-    members = [member for member in model.members if isinstance(member, SpeechCodeMember)]
-    learners = _Learners(members, torch.get_num_threads() if codes.device.type == "cpu" else 1)
+    ensemble = _Ensemble(model.each, torch.get_num_threads() if codes.device.type == "cpu" else 1)
     model.train()
     try:
         while not state.finished:
@@ -68,26 +67,26 @@ def fit_speech(
             given = model.normalise(features[windows[chosen]])
             given = given + config.noise * torch.randn(given.shape, generator=state.torch).to(given.device)
             # What dropout draws from is not in the resume file: tie it to what is.
-            seeds = torch.randint(2**31, (len(members),), generator=state.torch).tolist()
-            loss = learners.look(_Lesson(given, codes[chosen]), seeds)
+            seeds = torch.randint(2**31, (len(model.members),), generator=state.torch).tolist()
+            loss = ensemble.look(_Batch(given, codes[chosen]), seeds)
             is_good = state.apply(loss, has_gradients=True)
             if state.step >= config.num_steps:
                 state.finish()
             if not is_good:
                 yield state.skipped()
             elif state.step % 10 == 0 or state.finished:
-                value = float(loss) / len(members)
+                value = float(loss) / len(model.members)
                 yield Metric(name="speech loss", step=state.step, value=value, seconds=state.seconds)
                 yield Progress(stage=stage, done=state.step, total=config.num_steps, note=f"loss {value:.3f}")
             if state.save_is_due():
                 state.save()
     finally:
-        learners.close()
+        ensemble.close()
         state.save()
     model.eval()
 
 
-class _Lesson(NamedTuple):
+class _Batch(NamedTuple):
     """What a step shows to every member."""
 
     given: Float[Tensor, "batch steps channels"]
@@ -96,8 +95,8 @@ class _Lesson(NamedTuple):
     """Their mouth codes."""
 
 
-class _Learners:
-    """Members that look at the same lesson, each in a thread with one of torch's where there are several.
+class _Ensemble:
+    """Members that look at the same batch, each in a thread with one of torch's where there are several.
 
     They share nothing, and their operations are too short to be shared by threads (decision 0022).
     """
@@ -107,14 +106,14 @@ class _Learners:
         several = min(num_threads, len(members))
         self._pool = ThreadPoolExecutor(several) if several > 1 else None
 
-    def look(self, lesson: _Lesson, seeds: list[int]) -> Float[Tensor, ""]:
+    def look(self, batch: _Batch, seeds: list[int]) -> Float[Tensor, ""]:
         """The loss of all, with all gradients in place; ``seeds`` are their dropouts'."""
         tasks = list(zip(self._members, seeds, strict=True))
         if self._pool is None:
-            losses = [_learn(lesson, *task) for task in tasks]
+            losses = [_learn(batch, *task) for task in tasks]
         else:
             with single_threads():
-                losses = list(self._pool.map(lambda task: _learn(lesson, *task), tasks))
+                losses = list(self._pool.map(lambda task: _learn(batch, *task), tasks))
         return torch.stack(losses).sum()
 
     def close(self) -> None:
@@ -123,11 +122,11 @@ class _Learners:
             self._pool.shutdown()
 
 
-def _learn(lesson: _Lesson, member: SpeechCodeMember, seed: int) -> Float[Tensor, ""]:
+def _learn(batch: _Batch, member: SpeechCodeMember, seed: int) -> Float[Tensor, ""]:
     """A member's loss; its gradients are in place."""
     member.seed(seed)
     learnt = list(member.parameters())
-    loss = F.mse_loss(member(lesson.given), lesson.wanted)
+    loss = F.mse_loss(member(batch.given), batch.wanted)
     for value, gradient in zip(learnt, torch.autograd.grad(loss, learnt), strict=True):
         value.grad = gradient
     return loss.detach()

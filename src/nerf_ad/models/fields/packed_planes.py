@@ -28,7 +28,7 @@ NUM_FELT = 2
 class FoldedLayers(NamedTuple):
     """The layers that depend on a frame's condition."""
 
-    trunk_in: Tensor
+    trunk_in: Float[Tensor, "rows columns"]
     """As ``MergedPlanes`` or ``SampledPlanes`` folds it."""
     colour_in: Float[Tensor, "hidden inner"]
     """For the trunk, what is felt of mouth and eyes, view direction, and 1."""
@@ -43,7 +43,6 @@ class PackedPlanes:
         *,
         mouth_dim: int,
         dtype: torch.dtype = torch.float32,
-        merges: bool = True,
     ) -> None:
         """Pack.
 
@@ -51,13 +50,12 @@ class PackedPlanes:
             field: the field.
             mouth_dim: numbers of its condition that are the mouth's.
             dtype: of the products and of merged planes; colours are made in float32.
-            merges: whether planes that can be merged are.
         """
         self.dtype = dtype
         self.encoding_dim = field.encoding.out_dim
         self.width = field.colour_in.out_features
         self._mouth_dim = mouth_dim
-        first = MergedPlanes if merges and can_merge(field) else SampledPlanes
+        first = MergedPlanes if can_merge(field) else SampledPlanes
         self._first: MergedPlanes | SampledPlanes = first(field, dtype=dtype)
         self._trunk_in, self._colour_in = field.trunk_in.weight.detach(), field.colour_in.weight.detach()
         self._colour_in_last = torch.cat([field.colour_ray.weight, field.colour_in.bias[:, None]], 1).detach()

@@ -21,7 +21,7 @@ class PlaneFieldConfig(Config):
     resolutions: tuple[Annotated[int, Field(ge=2, le=8192)], ...] = Field(
         default=(33, 65, 129, 257), min_length=1, max_length=16, strict=False
     )
-    """Nodes along each side of each plane level: 32 to 256 cells (performance.md section 9), so that levels
+    """Nodes along each side of each plane level: one more than performance.md section 9 has, so that levels
     nest and can be merged (decision 0024)."""
     num_features: int = Field(default=8, ge=2, le=64, multiple_of=2)
     """Features per plane and level (performance.md section 9)."""

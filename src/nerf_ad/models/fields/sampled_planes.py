@@ -15,7 +15,7 @@ class SampledPlanes:
     """The first layer of a field as a product for each chunk; shares the planes' memory. Safe for threads."""
 
     chunk = 2048
-    """Samples to be asked for at once: their activations fit a core's second cache."""
+    """Samples of a call: their activations fit a core's second cache (ours)."""
 
     def __init__(self, field: Radiance, *, dtype: torch.dtype) -> None:
         """``dtype``: of the product; planes are read in float32."""

@@ -7,10 +7,10 @@ times; the best round counts, since other work on the machine only ever makes on
 one thread (with encoding: in a second one, as ``nerf-ad render`` does), "2 workers" two frames side by side.
 Layers are made before: their cost is the row "making layers". A picture of another size than the avatar's
 own has its camera, torso and plate brought to that size. Mouth codes are those of ``--dataset``'s own sound,
-else a smooth random walk. PSNR is against the reference path, over the first twelve frames. "One at a time" is
-what a live listener waits for: the clock from a frame's condition to its pixels, drawn in one thread with
-nothing beside it; the sound's own way to a condition is not in it. Where other work takes the cores, "fps" says
-little: "fps_on_free_cores" is what the CPU time of a frame would allow.
+else a smooth random walk. PSNR is against the reference path, over the first twelve frames. "One at a time"
+is what a live listener waits for: the clock from a frame's condition to its pixels, drawn in one thread with
+nothing beside it; the sound's own way to a condition is not in it. Where other work takes the cores, "fps"
+says little: "fps_on_free_cores" is what the CPU time of a frame would allow.
 """
 
 import argparse

@@ -56,7 +56,7 @@ else # a head of random weights has kernels too
     part render 90 "$python" "$here/render.py" --synthetic --sizes 512 --density 2 --json "$out/render.json"
 fi
 # Tests as they are marked; without the options of pyproject.toml, whose shape checks need beartype.
-tests=$(grep -rl 'mark\.gpu' "$root/tests")
+tests=$(grep -rl --include='*.py' 'mark\.gpu' "$root/tests")
 # shellcheck disable=SC2086 # one word a file
 part tests 120 "$python" -m pytest -q -m gpu -W default -o addopts=--import-mode=importlib \
     -p no:cacheprovider --continue-on-collection-errors --rootdir "$root" $tests

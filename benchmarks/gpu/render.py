@@ -218,9 +218,7 @@ def measure(model: "TalkingHead", frames: "Frames", repeats: int) -> dict[str, A
     )
     pictures = renderer.draw_bytes(whole).cpu().numpy()
     found["encoding"] = attempt(lambda: {"H.264 alone, fps": encoded_fps(pictures)})
-    for name in ("graph, 1 frame", "eager reference"):
-        found[f"rays_per_s, {name}"] = found["fps"].get(name, 0.0) * size**2
-        found[f"samples_per_s, {name}"] = found["fps"].get(name, 0.0) * found["samples_per_frame"]
+    found.update(rates(found["fps"], rays=size**2, samples=found["samples_per_frame"]))
     field = config.field
     width = renderer.model.field.encoding.out_dim
     hidden, rows = field.hidden_dim, config.mouth_dim + config.eye_dim
@@ -233,6 +231,16 @@ def measure(model: "TalkingHead", frames: "Frames", repeats: int) -> dict[str, A
     found["peak_memory_mb"] = torch.cuda.max_memory_allocated() / 2**20
     told(found)
     return found
+
+
+def rates(fps: dict[str, float], *, rays: int, samples: float) -> dict[str, float]:
+    """Rays and samples a second of what was measured, from those of a frame."""
+    return {
+        f"{what}_per_s, {name}": fps[name] * number
+        for name in ("graph, 1 frame", "eager reference")
+        if name in fps
+        for what, number in (("rays", rays), ("samples", samples))
+    }
 
 
 def reference(model: "TalkingHead", frames: "Frames", index: int) -> "Tensor":

@@ -1,6 +1,8 @@
 """What ``benchmarks/gpu.sh`` does around the GPU: parts that fail, the table, and the room for warps."""
 
+import importlib
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +12,10 @@ from benchmarks.gpu.occupancy import Multiprocessor, resident_warps
 from benchmarks.gpu.summary import lines
 
 ROOT = Path(__file__).parents[2]
+SYSTEM = "/usr/bin:/bin"
+needs_timeout = pytest.mark.skipif(
+    shutil.which("timeout", path=SYSTEM) is None, reason="gpu.sh is for Linux: there is no timeout here"
+)
 TRAINING = {
     "device": "a card",
     "rows": [
@@ -67,6 +73,42 @@ def test_nothing_there_is_a_table_too(tmp_path: Path) -> None:
     assert [line.what for line in lines(tmp_path)] == ["card"]
 
 
+def test_what_was_not_measured_has_no_rate() -> None:
+    rates = importlib.import_module("benchmarks.gpu.render").rates  # mypy is not to follow it
+    fps = {"graph, 1 frame": 100.0, "graph, 8 frames": 500.0, "eager reference": 2.0}
+    assert rates(fps, rays=10, samples=30.0) == {
+        "rays_per_s, graph, 1 frame": 1000.0,
+        "samples_per_s, graph, 1 frame": 3000.0,
+        "rays_per_s, eager reference": 20.0,
+        "samples_per_s, eager reference": 60.0,
+    }
+    del fps["graph, 1 frame"]
+    assert not [name for name in rates(fps, rays=10, samples=30.0) if "graph" in name]
+
+
+@needs_timeout
+def test_only_sources_are_run_as_tests(tmp_path: Path) -> None:
+    marked = ".".join(["mark", "gpu"])  # in one piece, this file would be found
+    script = tmp_path / "benchmarks" / "gpu.sh"
+    for name, text in {
+        "benchmarks/gpu.sh": (ROOT / "benchmarks" / "gpu.sh").read_text(),
+        "tests/a/test_card.py": f"@pytest.{marked}",
+        "tests/a/test_host.py": "",
+        "tests/a/__pycache__/test_card.cpython-311.pyc": marked,
+        "tests/notes.md": marked,
+        "python": f'#!/bin/sh\necho "$@" >>"{tmp_path}/asked"\n',
+    }.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    (tmp_path / "python").chmod(0o755)
+    environment = {"PATH": SYSTEM, "PYTHON": str(tmp_path / "python")}
+    subprocess.run(["sh", str(script), "a.dataset", str(tmp_path / "out")], env=environment, check=True)
+    (tests,) = [line for line in (tmp_path / "asked").read_text().splitlines() if "-m pytest" in line]
+    assert [word for word in tests.split() if "/tests/" in word] == [str(tmp_path / "tests/a/test_card.py")]
+
+
+@needs_timeout
 @pytest.mark.parametrize("minutes", ["10", "0"])
 def test_a_part_that_fails_stops_no_other(tmp_path: Path, minutes: str) -> None:
     python, avatar = tmp_path / "python", tmp_path / "out" / "fast.avatar"
@@ -86,7 +128,7 @@ esac
     def run() -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             ["sh", str(ROOT / "benchmarks" / "gpu.sh"), "a.dataset", str(tmp_path / "out")],
-            env={"PATH": "/usr/bin:/bin", "PYTHON": str(python), "MINUTES_MOST": minutes},
+            env={"PATH": SYSTEM, "PYTHON": str(python), "MINUTES_MOST": minutes},
             capture_output=True,
             text=True,
             check=False,

@@ -1,5 +1,6 @@
 """Face crops: boxes that hold the face, square, calm and inside the picture; a cache made whole or again."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
+from nerf_ad.core.errors import FormatError
 from nerf_ad.dataset.dataset import Dataset
 from nerf_ad.dataset.face_crops import crops_folder, face_boxes, make_face_crops, open_face_crops
 from nerf_ad.dataset.synthetic import make_person
@@ -79,5 +81,9 @@ def test_the_cache_is_used_and_a_half_made_one_is_made_again(tmp_path: Path) -> 
     assert list(make_face_crops(small, 16)) == []
     assert open_face_crops(small, 16).pixels.shape == (22, 16, 16, 3)
     assert crops_folder(small, 24) != folder
+    os.truncate(folder / "crops.raw", 22 * 16 * 16 * 3 - 1)
+    with pytest.raises(FormatError, match=r"crops\.raw is cut short") as told:
+        open_face_crops(small, 16)
+    assert told.value.hint == f"delete {folder}; it is made again"
     again = make_person(tmp_path / "small.dataset", size=32, num_frames=22, seed=1)
     assert crops_folder(again, 16) != folder

@@ -48,6 +48,7 @@ def test_face_shape_is_numpy_s_to_the_bit(person: Dataset) -> None:
     np.testing.assert_array_equal(shape.mean, whole.mean(axis=0))
     np.testing.assert_array_equal(shape.low, whole.min(axis=(0, 1)))
     np.testing.assert_array_equal(shape.high, whole.max(axis=(0, 1)))
+    np.testing.assert_array_equal(mean_of(np.array_split(whole, 6)), whole.mean(axis=0))
     with pytest.raises(ValueError, match="no frames"):
         mean_of([])
 

@@ -1,10 +1,13 @@
 """The pixel cache: what the pictures hold, made by one process at a time, whole or made again."""
 
+import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from nerf_ad.core.errors import FormatError
 from nerf_ad.core.events import Progress
 from nerf_ad.core.files import locked
 from nerf_ad.dataset.dataset import Dataset
@@ -92,6 +95,40 @@ def test_brackets_read_as_numpy_s_do(small: Dataset) -> None:
         np.testing.assert_array_equal(torso[index], whole[index])
     with pytest.raises(IndexError):
         torso[small.num_frames]
+    refused: list[Any] = [
+        np.s_[[8, 2], [1, 2], [3, 4]],  # NumPy's are two pixels
+        np.s_[3, :, np.array([1, 2])],
+        np.s_[[8, 2], whole[0, ..., 3] > 0],
+        np.s_[..., 3:],
+        np.s_[[[8], [2]]],
+        np.s_[None, 3],
+    ]
+    for which in refused:
+        with pytest.raises(TypeError, match="frames come first"):
+            torso[which]
+
+
+def test_rows_are_those_of_the_frame(small: Dataset) -> None:
+    list(open_pixels(small, SIZE))
+    frames = open_cache(small).frames
+    np.testing.assert_array_equal(frames.rows(21, 3, SIZE), small.frame(21)[3:])
+    for frame, top, bottom in ((0, 3, SIZE + 1), (1, -1, 3), (3, 5, 4), (22, 0, 1), (-1, 0, 1)):
+        with pytest.raises(IndexError):  # never those of the frame beside it
+            frames.rows(frame, top, bottom)
+
+
+@pytest.mark.parametrize("name", ["frames.raw", "labels.raw", "torso.raw", "head_pixels.npy"])
+def test_a_cache_that_lost_something_is_told_when_it_is_opened(name: str, small: Dataset) -> None:
+    list(open_pixels(small, SIZE))
+    path = pixels_folder(small, SIZE) / name
+    os.truncate(path, path.stat().st_size - 1)
+    with pytest.raises(FormatError, match=f"{name} is cut short") as told:
+        open_cache(small)
+    assert told.value.hint == f"delete {path.parent}; it is made again"
+    path.unlink()
+    with pytest.raises(FormatError, match=f"{name} is missing") as told:
+        open_cache(small)
+    assert told.value.hint == f"delete {path.parent}; it is made again"
 
 
 @pytest.mark.skipif(not Path("/proc/self/smaps").is_file(), reason="nothing says what is mapped")

@@ -1,6 +1,9 @@
 """Frames in the device's memory: what is read of a pixel, and where rays fall, are the host's."""
 
+import os
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -230,6 +233,17 @@ def test_the_generator_alone_decides(opened: Opened) -> None:
         assert torch.equal(ours, again)
 
 
-def test_a_cache_that_is_cut_short_is_told(cache: PixelCache) -> None:
-    with pytest.raises(FormatError, match="cut short"):
-        cache.labels.read_into(cache.num_frames, np.zeros((SIZE, SIZE), np.uint8))
+def test_a_cache_that_is_cut_short_is_told(cache: PixelCache, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(cache.folder, tmp_path / "cache"))
+    opened, place = (
+        PixelCache(folder, num_frames=cache.num_frames, size=SIZE),
+        np.zeros((SIZE, SIZE), np.uint8),
+    )
+    os.truncate(folder / "labels.raw", (cache.num_frames - 1) * SIZE**2 + 5)
+    opened.labels.read_into(cache.num_frames - 2, place)
+    np.testing.assert_array_equal(place, cache.labels[-2])
+    with pytest.raises(FormatError, match="cut short") as told:
+        opened.labels.read_into(cache.num_frames - 1, place)
+    assert str(folder) in str(told.value.hint)
+    with pytest.raises(IndexError):
+        opened.labels.read_into(cache.num_frames, place)

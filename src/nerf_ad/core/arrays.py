@@ -55,9 +55,8 @@ def refuse_misfits(
 
 def _is_sane(array: np.ndarray[Any, np.dtype[Any]] | FileRows) -> bool:
     """Whether all numbers are small; piece by piece: doubles of a clip's landmarks take much memory."""
-    return all(
-        bool((np.abs(piece.astype(np.float64)) < LARGEST).all()) for piece in _pieces(array)
-    )  # no NaN is
+    # of NaN it is false
+    return all(bool((np.abs(piece.astype(np.float64)) < LARGEST).all()) for piece in _pieces(array))
 
 
 def _pieces(array: np.ndarray[Any, np.dtype[Any]] | FileRows) -> Iterator[np.ndarray[Any, np.dtype[Any]]]:

@@ -177,15 +177,34 @@ def read_npz(path: Path, names: Collection[str] | None = None) -> Arrays:
     """Read named arrays, never unpickling; where ``names`` are given, those of them that are there.
 
     Raises:
-        FormatError: missing, damaged, or holding Python objects.
+        FormatError: missing, not readable, damaged, or holding Python objects.
+    """
+    with reading(path), np.load(path, allow_pickle=False) as archive:
+        return {name: archive[name] for name in archive.files if names is None or name in names}
+
+
+@contextlib.contextmanager
+def reading(path: Path, *, hint: str | None = None) -> Iterator[None]:
+    """Turn what is wrong with the array's file that the block reads into a sentence about ``path``.
+
+    Raises:
+        FormatError: missing, not readable or damaged.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files if names is None or name in names}
-    except FileNotFoundError:
-        raise FormatError(f"{path} is missing") from None
+        yield
+    except NerfAdError:  # it is a sentence already
+        raise
+    except OSError as error:
+        is_missing = isinstance(error, FileNotFoundError) and not path.exists()
+        what = "is missing" if is_missing else f"cannot be read: {error.strerror or error}"
+        raise FormatError(f"{path} {what}", hint=hint) from error
     except Exception as error:
-        raise FormatError(f"{path} is damaged: {error}") from error
+        raise FormatError(f"{path} is damaged: {error}", hint=hint) from error
+
+
+def no_array(path: Path, name: str, *, hint: str | None = None) -> FormatError:
+    """That an ``.npz`` lacks an array."""
+    return FormatError(f"{path} has no {name}", hint=hint)
 
 
 def sha256_file(path: Path) -> str:

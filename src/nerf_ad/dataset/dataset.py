@@ -12,7 +12,7 @@ from pydantic import Field
 
 from nerf_ad.core.config import Config
 from nerf_ad.core.errors import FormatError
-from nerf_ad.core.files import read_json, read_npz, read_toml
+from nerf_ad.core.files import no_array, read_json, read_npz, read_toml
 from nerf_ad.core.rows import FileRows
 from nerf_ad.dataset.layout import FORMAT, Layout
 from nerf_ad.dataset.soundness import (
@@ -264,7 +264,7 @@ class Dataset:
 
     def landmark_rows(self) -> FileRows:
         """The points of ``landmarks``, read frame by frame: those of an hour are half a gigabyte."""
-        rows = FileRows.of_npz(self.layout.landmarks, "points")
+        rows = FileRows.of_npz(self.layout.landmarks, "points", hint=HINT)
         refuse_unsound_landmarks(self.layout.landmarks, {"points": rows}, num_frames=self.num_frames)
         return rows
 
@@ -304,7 +304,7 @@ class Dataset:
     def speech_origin(self, name: str) -> str:
         """``SpeechTrack.origin`` of the speech features of one encoder; they are looked at piece by piece."""
         path = self.speech_file(name)
-        features = FileRows.of_npz(path, "features")
+        features = FileRows.of_npz(path, "features", hint=HINT)
         arrays = _fields(read_npz(path, ("rate_hz", "encoder")), ("rate_hz", "encoder"), path)
         refuse_unsound_speech(path, {**arrays, "features": features})
         return _origin(str(arrays["encoder"]), features.blocks(0, len(features), 4096))
@@ -353,5 +353,5 @@ def _origin(encoder: str, features: Iterable[Float[np.ndarray, "_ channels"]]) -
 def _fields(arrays: dict[str, Any], names: tuple[str, ...], path: Path) -> dict[str, Any]:
     missing = [name for name in names if name not in arrays]
     if missing:
-        raise FormatError(f"{path} has no {missing[0]}", hint="run nerf-ad capture again")
+        raise no_array(path, missing[0], hint=HINT)
     return {name: arrays[name] for name in names}

@@ -72,7 +72,7 @@ def fit_expression_basis(landmarks: HeadLandmarks, train: range, *, mouth_dim: i
         for block in landmarks.blocks(train, points=MOUTH):
             yield block.reshape(len(block), -1).astype(np.float64)
 
-    mean, _ = mean_of(mouths())
+    mean = mean_of(mouths())
     _, singular, modes = np.linalg.svd(few_rows(mouth - mean for mouth in mouths()), full_matrices=False)
     deviation = singular / np.sqrt(len(train))
     kept = min(mouth_dim, len(deviation))

@@ -22,7 +22,7 @@ from torch import Tensor
 from nerf_ad.core.events import Event, Progress
 from nerf_ad.core.files import explained, locked, sync_folder, write_json
 from nerf_ad.dataset.dataset import Dataset
-from nerf_ad.dataset.frame_file import FrameFile
+from nerf_ad.dataset.frame_file import FrameFile, made_again
 from nerf_ad.dataset.pixels import fit_picture
 
 VERSION = 1
@@ -50,7 +50,8 @@ class FaceCrops:
         self.num_frames = num_frames
         self.boxes: Int[np.ndarray, "frames 4"] = np.load(folder / "boxes.npy")
         """Left, top, right, bottom in pixels of the dataset's frames; right and bottom are not inside."""
-        self.pixels = FrameFile(folder / "crops.raw", (num_frames, size, size, 3))
+        shape = (num_frames, size, size, 3)
+        self.pixels = FrameFile(folder / "crops.raw", shape, hint=made_again(folder))
 
     def crop(self, frame: int) -> UInt8[np.ndarray, "size size 3"]:
         """The face of one frame."""

@@ -19,7 +19,7 @@ from nerf_ad.core.files import explained, locked, sync_folder, write_json
 from nerf_ad.core.rows import FileRows
 from nerf_ad.dataset.dataset import Dataset
 from nerf_ad.dataset.expression import MOUTH
-from nerf_ad.dataset.frame_file import FrameFile
+from nerf_ad.dataset.frame_file import FrameFile, made_again
 from nerf_ad.face.parsing import Part
 from nerf_ad.media.images import resize_image
 
@@ -56,12 +56,11 @@ class PixelCache:
         """Parts (``nerf_ad.face.parsing.Part``)."""
         self.torso = self._open("torso", (num_frames, size, size, 4))
         """The torso without its head, and where it is."""
-        self._head_pixels = FileRows.of_npy(folder / "head_pixels.npy")
+        self._head_pixels = FileRows.of_npy(folder / "head_pixels.npy", hint=made_again(folder))
         self.head_offsets: np.ndarray[Any, np.dtype[Any]] = np.load(folder / "head_offsets.npy")
 
     def _open(self, name: str, shape: tuple[int, ...]) -> FrameFile:
-        hint = "delete this folder; it is made again"
-        return FrameFile(self.folder / f"{name}.raw", shape, hint=hint)
+        return FrameFile(self.folder / f"{name}.raw", shape, hint=made_again(self.folder))
 
     def pixels_of_head(self, frame: int) -> Int[np.ndarray, "pixels"]:
         """Flat numbers of the pixels in and just around the head of one frame."""

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from nerf_ad.core.events import Metric, Progress
+from nerf_ad.dataset.frame_file import FrameFile
 from nerf_ad.dataset.pixels import PixelCache
 from nerf_ad.face import landmarks as lm
 from nerf_ad.geometry.camera import pose_matrix
@@ -173,10 +174,12 @@ def test_references_are_other_training_frames(truth: NerfTruth) -> None:
     assert set(sampler.references(3, 50).tolist()) <= seen
 
 
-def test_reference_pictures_are_read_by_the_clips_numbers() -> None:
+def test_reference_pictures_are_read_by_the_clips_numbers(tmp_path: Path) -> None:
     pictures = np.arange(3 * 2 * 2 * 3, dtype=np.uint8).reshape(3, 2, 2, 3)
-    read = ReferencePictures(pictures, first_frame=5)(np.array([7, 5]))
-    np.testing.assert_allclose(read.numpy() * 255, pictures[[2, 0]].transpose(0, 3, 1, 2), atol=1e-4)
+    (tmp_path / "references.raw").write_bytes(pictures.tobytes())
+    for held in (pictures, FrameFile(tmp_path / "references.raw", pictures.shape)):
+        read = ReferencePictures(held, first_frame=5)(np.array([7, 5]))
+        np.testing.assert_allclose(read.numpy() * 255, pictures[[2, 0]].transpose(0, 3, 1, 2), atol=1e-4)
 
 
 def test_frozen_parts_stay_and_what_is_before_them_learns(truth: NerfTruth, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 from nerf_ad.core.device import peak_memory, seed_everything
 from nerf_ad.core.events import Event, Metric, Progress
 from nerf_ad.core.files import explained
+from nerf_ad.dataset.frame_file import FrameFile
 from nerf_ad.dataset.references import choose_references
 from nerf_ad.face.landmarks import IBUG_68
 from nerf_ad.models.paper.audio_face import AudioCode, AudioFace
@@ -133,7 +134,7 @@ def _reference_pictures(
             small = (shrink(pictures, side).clamp(0, 1) * 255).round().to(torch.uint8)
             file.write(np.ascontiguousarray(small.permute(0, 2, 3, 1).numpy()).data)
             yield Progress(stage="identity faces", done=int(frames[-1]) + 1 - train.start, total=len(train))
-    pictures_on_disk = np.memmap(path, np.uint8, "r", shape=(len(train), side, side, 3))
+    pictures_on_disk = FrameFile(path, (len(train), side, side, 3))
     return ReferencePictures(pictures_on_disk, first_frame=train.start, device=shop.device)
 
 

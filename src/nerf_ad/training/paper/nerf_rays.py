@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
+from nerf_ad.dataset.frame_file import FrameFile
 from nerf_ad.dataset.pixels import PixelCache
 from nerf_ad.face import landmarks as lm
 from nerf_ad.training.paper.nerf_config import NerfTrainingConfig
@@ -62,7 +63,7 @@ class NerfTruth:
     def read(self, frame: int, flat: Int[np.ndarray, "rays"]) -> NerfBatch:
         """The truth at pixels of one frame, by their flat numbers."""
         row, column = np.divmod(flat, self.size)
-        rgb = self.cache.frames[frame, row, column].astype(np.float32) / 255
+        rgb = self.cache.frames[frame].reshape(-1, 3)[flat].astype(np.float32) / 255
         pixels = np.stack([column, row], axis=-1).astype(np.float32) + 0.5
         return NerfBatch(frame, pixels, rgb, self.behind(frame, flat))
 
@@ -133,7 +134,7 @@ class ReferencePictures:
 
     def __init__(
         self,
-        pictures: UInt8[np.ndarray, "frames height width 3"],
+        pictures: UInt8[np.ndarray, "frames height width 3"] | FrameFile,
         *,
         first_frame: int = 0,
         device: torch.device | None = None,
@@ -143,6 +144,6 @@ class ReferencePictures:
         self.device = device
 
     def __call__(self, frames: Int[np.ndarray, "views"]) -> Float[Tensor, "views 3 height width"]:
-        """Read some; the array may be a memory map."""
+        """Read some."""
         read = torch.from_numpy(np.ascontiguousarray(self.pictures[frames - self.first_frame]))
         return read.to(self.device or torch.device("cpu")).permute(0, 3, 1, 2).float() / 255

@@ -66,6 +66,8 @@ RATIO_WANTED = 3.0
 """Rays a second of a step over the reference's (issue 6)."""
 OURS, REFERENCE = "planes, kernel", "hashed planes"
 """The fast field, and what everything is compared with."""
+MOST_LOAD = 0.75
+"""Processes for each core, before anything is measured, above which figures are not to be trusted (ours)."""
 NUM_FRAMES, NUM_BATCHES = 16, 8
 """Frames that a step's rays come from, and batches drawn beforehand that come round."""
 SIZE = 256
@@ -436,6 +438,9 @@ def describe(results: dict[str, Any]) -> str:
     for row in results["steps_compared"]:
         lines += [f"a step of {row['way']}: {row['times']} times the rays of {row['than']}"]
     lines += [f"(wanted: {RATIO_WANTED:g} times the eager hashed planes')"]
+    busy = results["load_before"][0] / max(results["cores"], 1)
+    if busy > MOST_LOAD:
+        lines += [f"other work had {busy:.1f} processes for each core: none of this is to be trusted"]
     return "\n".join(lines[1:]) + "\n"
 
 

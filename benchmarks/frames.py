@@ -32,6 +32,7 @@ from nerf_ad.avatar.avatar import Avatar
 from nerf_ad.avatar.planes import PlanesBody
 from nerf_ad.capture.report.curves import draw_bars
 from nerf_ad.core.device import prepare_cpu
+from nerf_ad.core.errors import NerfAdError
 from nerf_ad.core.files import write_bytes
 from nerf_ad.core.workers import in_order, single_threads
 from nerf_ad.dataset.dataset import Dataset
@@ -214,7 +215,11 @@ def main() -> int:
     arguments = parser.parse_args()
     prepare_cpu(1)
     torch.set_grad_enabled(False)
-    avatar = Avatar.load(arguments.avatar)
+    try:
+        avatar = Avatar.load(arguments.avatar)
+    except NerfAdError as error:
+        sys.stderr.write(f"error: {error.with_hint}\n")
+        return 2
     body = getattr(avatar, "body", None)
     if not isinstance(body, PlanesBody):
         sys.stderr.write(f"error: {arguments.avatar} is not an avatar of the planes field\n")

@@ -21,6 +21,10 @@ if [ -e "$out/parts.tsv" ]; then # its avatar would not be trained anew, its num
     echo "$out holds an earlier run: choose another folder" >&2
     exit 2
 fi
+if [ ! -f "$dataset/dataset.toml" ]; then
+    echo "$dataset is not a dataset: make one with nerf-ad capture VIDEO DATASET --size 512" >&2
+    exit 2
+fi
 mkdir -p "$out"
 : >"$out/parts.tsv"
 

@@ -414,7 +414,7 @@ def main() -> int:
         bench, chosen = Bench(arguments), methods(arguments)
         bench.prepare()
     except NerfAdError as error:
-        sys.stderr.write(f"error: {error.message}\n")
+        sys.stderr.write(f"error: {error.with_hint}\n")
         return 2
     for method in chosen:
         for mark in method.marks:

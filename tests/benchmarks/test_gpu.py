@@ -97,13 +97,15 @@ def test_only_sources_are_run_as_tests(tmp_path: Path) -> None:
         "tests/a/__pycache__/test_card.cpython-311.pyc": marked,
         "tests/notes.md": marked,
         "python": f'#!/bin/sh\necho "$@" >>"{tmp_path}/asked"\n',
+        "a.dataset/dataset.toml": "",
     }.items():
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     (tmp_path / "python").chmod(0o755)
     environment = {"PATH": SYSTEM, "PYTHON": str(tmp_path / "python")}
-    subprocess.run(["sh", str(script), "a.dataset", str(tmp_path / "out")], env=environment, check=True)
+    words = ["sh", str(script), str(tmp_path / "a.dataset"), str(tmp_path / "out")]
+    subprocess.run(words, env=environment, check=True)
     (tests,) = [line for line in (tmp_path / "asked").read_text().splitlines() if "-m pytest" in line]
     assert [word for word in tests.split() if "/tests/" in word] == [str(tmp_path / "tests/a/test_card.py")]
 
@@ -112,6 +114,8 @@ def test_only_sources_are_run_as_tests(tmp_path: Path) -> None:
 @pytest.mark.parametrize("minutes", ["10", "0"])
 def test_a_part_that_fails_stops_no_other(tmp_path: Path, minutes: str) -> None:
     python, avatar = tmp_path / "python", tmp_path / "out" / "fast.avatar"
+    dataset = tmp_path / "a.dataset"
+    dataset.mkdir()
     python.write_text(
         f"""#!/bin/sh
 case "$*" in
@@ -127,13 +131,18 @@ esac
 
     def run() -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            ["sh", str(ROOT / "benchmarks" / "gpu.sh"), "a.dataset", str(tmp_path / "out")],
+            ["sh", str(ROOT / "benchmarks" / "gpu.sh"), str(dataset), str(tmp_path / "out")],
             env={"PATH": SYSTEM, "PYTHON": str(python), "MINUTES_MOST": minutes},
             capture_output=True,
             text=True,
             check=False,
         )
 
+    refused = run()
+    assert refused.returncode == 2
+    assert "is not a dataset" in refused.stderr
+    assert not (tmp_path / "out").exists()
+    (dataset / "dataset.toml").touch()
     done = run()
     ended = dict(line.split("\t")[:2] for line in (tmp_path / "out" / "parts.tsv").read_text().splitlines())
     assert done.returncode == 1, done.stderr

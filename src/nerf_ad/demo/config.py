@@ -36,5 +36,5 @@ class DemoConfig(Config):
 
 FULL: Final = DemoConfig()
 """Under twenty minutes on two cores."""
-QUICK: Final = DemoConfig(seconds=12.0, size=128, minutes=0.8, least_steps=250, num_sentences=1, shift_step=5)
+QUICK: Final = DemoConfig(seconds=12.0, size=128, minutes=0.8, least_steps=500, num_sentences=1, shift_step=5)
 """Under five minutes on two cores: enough to see that everything works, not how good it can get."""
